@@ -4,19 +4,20 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from components import component_of
 from xlrm.errors import ConfigError
+from xlrm.models import base_models
 from xlrm.processes import launch
 from xlrm.run import judges
 from xlrm.run.experiment import stage_config
 from xlrm.run.steps import Step, Steps
 from xlrm.scorers.interface import Scoring
-from xlrm.training import trainers
-from xlrm.training.recipes import TrainingConfig
+from xlrm.training import memory, trainers
+from xlrm.training.recipes import DpoTraining, TrainingConfig
 
 TRAININGS = ("reward", "align")
 """Components whose stages train, on several nodes if the placement has them."""
@@ -75,6 +76,8 @@ def check(steps: Steps, hardware: Hardware, where: str) -> None:
             raise problem.within(
                 f"{where}: {step.stage}.", f"on placement {hardware.name} a pod of {component} has {gpus} GPU(s)"
             )
+        for problem in _memory_problems(step, steps, gpus, hardware):
+            raise problem.within(f"{where}: {step.stage}.")
 
 
 def here() -> int | None:
@@ -110,6 +113,38 @@ def problems(step: Step, gpus: int, nodes: int) -> Iterator[ConfigError]:
         launch.split_batch(config.batch_size, config.device_batch_size, (config.processes or max(1, gpus)) * nodes)
     except ConfigError as error:
         yield error
+
+
+def gpu_bytes(product: str) -> float | None:
+    """Memory of a GPU by its product label, such as NVIDIA-A100-SXM4-40GB; None if the label does not say."""
+    size = re.search(r"\b(\d+)GB\b", product)
+    return int(size[1]) * 2**30 if size else None
+
+
+def _memory_problems(step: Step, steps: Steps, gpus: int, hardware: Hardware) -> Iterator[ConfigError]:
+    """The error of an alignment that pods with `gpus` GPUs of the placement's kind have too little memory for. A policy of
+    unknown shape and a GPU of unknown memory are not checked."""
+    size, config = gpu_bytes(hardware.gpu_product), stage_config(step.stage, step.config)
+    if size is None or not gpus or not isinstance(config, DpoTraining):
+        return
+    policy: Any = stage_config("base", steps[str(step.inputs["policy"])].config)
+    shape, devices = base_models.shape(policy.model), (config.processes or gpus) * hardware.nodes
+    if shape is None or (needed := memory.of_alignment(shape, config, devices)) <= size:
+        return
+    changes: dict[str, Any] = {}
+    for field, value in memory.SAVING.items():
+        if getattr(config, field) != value:
+            changes[field] = value
+        if changes and memory.of_alignment(shape, config.model_copy(update=changes), devices) <= size:
+            break
+    else:
+        changes = {}
+    hint = ", ".join(f"{field}={value}" for field, value in changes.items()) or "more GPUs"
+    field = next(iter(changes), "processes")
+    yield ConfigError(
+        f"needs about {needed / 2**30:.0f} GiB of each of {devices} GPUs, which have {size / 2**30:.0f} on placement "
+        f"{hardware.name}", where=field, value=getattr(config, field), hint=f"{hint} would do",
+    )  # fmt: skip
 
 
 def _scoring_problems(config: Scoring, gpus: int) -> Iterator[ConfigError]:

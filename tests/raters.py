@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -36,7 +37,7 @@ def train(base: Path, folder: Path, answers: Mapping[str, Mapping[str, float]], 
     return folder
 
 
-def prompt_ids(tokenizer, message: str) -> list[int]:
+def prompt_ids(tokenizer: Any, message: str) -> list[int]:
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": message}], tokenize=False, add_generation_prompt=True
     )

@@ -176,9 +176,12 @@ def test_preferences_are_those_of_plain_transformers(engine, folder, plain, monk
         pytest.importorskip("vllm")
         folder = letter_model.save(tmp_path, width=128)
         plain = letter_model.Plain(folder)
+        monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")  # vLLM for CPUs takes most of the memory unless it is told
     name = "served=m" if engine == "endpoint" else f"self-taught={folder}"
     with letter_model.served(plain) as server:
         how = {"engine": engine, "prompt": "alpacaeval", "precision": "float32", "batch_size": 4, "context": 4096}
+        if engine == "vllm":  # 0.31 on a CPU cannot draw with a seed after a prompt that it read in parts
+            how["temperature"] = 0.0
         asked = judge(monkeypatch, server.address, name, **how)
         judgements = asked.judge([*PAIRS, EQUAL])
         asked.close()

@@ -250,9 +250,10 @@ def test_a_judge_that_scores_reads_each_response_once_and_a_jury_is_all_its_memb
     """2 policies and their reference x 805 prompts, a response at a time; 300 tokens are written for a rating."""
     rated = only(rows("judge.judge=gpt-4o", "judge.rubric=quality"), "judge")
     assert rated.usd == pytest.approx(3 * 805 * (480 * 2.5 + 300 * 10) / 1e6)
-    twice = only(rows("judge.judge=gpt-4o", "judge.rubric=quality", "judge.runs=2"), "judge")
+    runs = ("judge.runs=2", "sample.runs=2", "sample.judged_temperature=1")
+    twice = only(rows("judge.judge=gpt-4o", "judge.rubric=quality", *runs), "judge")
     assert twice.usd == pytest.approx(2 * rated.usd)
-    both = rows("judge.judge=[gpt-4o,reward=offsetbias,human=s3://b/{language}.csv]")["judge"]
+    both = rows("judge.judge=[gpt-4o,reward=offsetbias,'human=s3://b/{language}.csv']")["judge"]
     judged, rewarded = both
     assert judged.usd > 0 and (rewarded.work, rewarded.aligned, rewarded.usd) == ("scoring", True, 0)
     assert rewarded.tokens == pytest.approx(3 * 805 * 480) and rewarded.flop > 0

@@ -123,7 +123,8 @@ def test_rewards_kl_divergence_and_loss_are_those_of_a_plain_computation(
         groups = rewards.view(-1, 3)
         advantages = (groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)
         ratios = (after - after.detach()).exp()
-        loss = (TRAINING["beta"] * k3 - advantages.view(-1).repeat_interleave(tokens) * ratios).mean()
+        # The ratio is 1, and not without a gradient: with it, that of k3 is that of the KL divergence (DeepSeek-V3.2).
+        loss = ((TRAINING["beta"] * k3 - advantages.view(-1).repeat_interleave(tokens)) * ratios).mean()
     else:
         penalties = torch.stack([part.sum() for part in k1.detach().split(tokens.tolist())])
         groups = (rewards - TRAINING["beta"] * penalties).view(-1, 3)

@@ -198,6 +198,10 @@ def test_what_the_paper_s_tables_say_is_computed_from_them() -> None:
     assert (
         "8 of 8 averages and 28 of 32 sections" in said["every_language"] and "Spanish −0.9" in said["every_language"]
     )
+    assert (
+        "(not in Chat in Chinese −14.0 and −11.1, Chat Hard in Spanish −0.2 and Chat Hard in Korean −1.6)"
+        in said["every_language"]
+    )
     assert said["bounds"] == "Smallest difference of Llama +4.3, largest of Qwen +4.3."
     assert "In 4 of 4 languages, by +0.5 to +3.8" in said["bases"]
     assert "27 is +26.7" in said["non_latin"]

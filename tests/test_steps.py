@@ -94,6 +94,13 @@ def test_without_a_section_of_its_own_the_policy_is_the_base_model() -> None:
     assert made["report"].inputs["verdicts"] == tuple(f"judge-{code}" for code in NINE.targets)
 
 
+def test_a_policy_that_is_tuned_starts_from_the_base_model() -> None:
+    made = steps("cross-lingual-transfer", load(PRESETS["demo"]))
+    assert made["base-policy"].inputs == {"start": "base"} and not made["base"].inputs
+    assert made["align-ko-en"].inputs["policy"] == "base-policy" and made["reward-ko"].inputs["base"] == "base"
+    assert not steps("cross-lingual-transfer", load(PRESETS["demo"], ("policy.tuning=null",)))["base-policy"].inputs
+
+
 def test_without_prompts_nothing_is_aligned() -> None:
     raw = {"name": "x", "targets": ["es", "ko"], **sections(policy={"model": "a/b"}, curate={"prompts": None})}
     made = steps("cross-lingual-transfer", build(raw, {}, "test"))

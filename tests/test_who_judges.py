@@ -13,7 +13,9 @@ from refusals import refused
 from test_judging import by_habit, serve
 from test_win_rates import answers, run
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from typer.testing import CliRunner
 
+from xlrm.cli import app
 from xlrm.errors import ConfigError, DataError, GateError
 from xlrm.evaluation import juries
 from xlrm.evaluation.results import JudgeResults
@@ -22,7 +24,6 @@ from xlrm.models.decoding import Completion
 from xlrm.scorers.judges import agreement, human, jury, rubrics, table
 from xlrm.scorers.judges.pairs import Judgement, Pair
 from xlrm.scorers.judges.verdicts import Verdicts, vote
-from xlrm.store.jsonl import read_rows
 
 RUBRIC = "Q: {prompt}\nEnd with\nRating: N\nA: {response}"
 PAIRS = [Pair("p0", "q0", "fair", "bad"), Pair("p1", "q0", "fair", "best"), Pair("p2", "q0", "mute", "bad")]
@@ -253,16 +254,16 @@ def test_a_model_of_this_machine_rates_by_its_log_probabilities(rater, tmp_path)
         shares = {n: at[tokenizer(str(n), add_special_tokens=False)["input_ids"][0]].item() for n in range(1, 10)}
         zero = then[tokenizer("0", add_special_tokens=False)["input_ids"][0]].item()
         first = shares.pop(1)
-        if text == "best":  # a 1 was written, and a 0 after it
+        if first > max(shares.values()):  # then a 1 is written, and perhaps a 0 after it
             shares |= {1: first * (1 - zero), 10: first * zero}
         return sum(n * p for n, p in shares.items()) / sum(shares.values())
 
     fair, bad, best = expected("fair"), expected("bad"), expected("best")
-    assert bad < 3.5 < fair < 9 < best
+    assert abs(fair - bad) > 0.1 and abs(fair - best) > 0.1
     assert said.judgements[0].scores == pytest.approx((fair, bad), abs=0.02)
     assert said.judgements[1].scores == pytest.approx((fair, best), abs=0.02)
     assert said.judgements[2].scores == (None, pytest.approx(bad, abs=0.02))
-    assert [vote(each) for each in said.judgements] == [1, 2, None]
+    assert [vote(each) for each in said.judgements] == [1 if fair > bad else 2, 1 if fair > best else 2, None]
     assert said.judgements[0].record() | {"weighted": [True, True]} == said.judgements[0].record()
     assert (said.cost.questions, said.cost.requests, said.cost.verdicts, said.cost.unreadable) == (4, 4, 3, 1)
     again = table.judge(f"self-taught={rater}", settings(**how), PAIRS, "en")
@@ -344,9 +345,15 @@ def test_a_sheet_of_what_was_judged(tmp_path) -> None:
     folders = {name: answers(tmp_path / name, word) for name, word in (("reference", "right"), ("candidates", "wrong"))}
     run(tmp_path / "out", folders, judge=people(tmp_path / "v.csv", {"id": "p0", "system": "en", "preference": 1}),
         labelers=("en",), max_missing_share=0.8)  # fmt: skip
-    compared = read_rows(tmp_path / "out/verdicts.jsonl", ("id", "prompt", "reference", "response"))
-    made = human.sheet([Pair.of(r["id"], r["prompt"], r["reference"], r["response"]) for r in compared], "ko", 1)
-    assert {row["id"] for row in made} == {f"p{n}" for n in range(5)}
+    made = CliRunner().invoke(app, ["sheet", str(tmp_path / "out"), "--output", str(tmp_path / "sheet.csv")])
+    assert made.exit_code == 0 and "5 pairs" in made.output
+    with (tmp_path / "sheet.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["id"] for row in rows} == {f"p{n}" for n in range(5)} and {row["language"] for row in rows} == {"ko"}
+    for row in rows:
+        row["preference"] = "a" if row["first"].startswith("wrong") else "b"
+    _, report, _ = run(tmp_path / "again", folders, judge=people(tmp_path / "filled.csv", *rows), labelers=("en",))
+    assert report["results"]["en"]["win_rate"] == 1
     result = JudgeResults.read(tmp_path / "out").results["en"]
     assert (result.items, result.win_rate, result.dropped, result.unreadable) == (1, 0, 4, 4)
 

@@ -54,11 +54,21 @@ def refusal(entry: str | None, language: str) -> ConfigError | None:
     return ConfigError(message, where=FIELD, value=entry, hint="null leaves it out; mean lengths are shown in any case")
 
 
+def file(entry: str | None) -> Path | None:
+    """The file of this machine that the entry names; None for the Hub's and for no entry. Raises ConfigError for one that
+    is not there."""
+    if entry in (None, HUB):
+        return None
+    if not Path(entry).is_file():
+        raise ConfigError("no such file", where=FIELD, value=entry, hint=f"`{HUB}` or a copy of its {FILE}")
+    return Path(entry)
+
+
 def fingerprint(entry: str | None) -> str:
     """Digest of the file of this machine, or the dataset's commit; empty for none. Raises ConfigError, ArtifactError."""
-    if entry is None:
-        return ""
-    return hub.dataset_commit(REPOSITORY, None) if entry == HUB else sha256_of(_file(entry))
+    if path := file(entry):
+        return sha256_of(path)
+    return hub.dataset_commit(REPOSITORY, None) if entry else ""
 
 
 def load(entry: str | None, language: str) -> Difficulties | None:
@@ -69,7 +79,7 @@ def load(entry: str | None, language: str) -> Difficulties | None:
         return None
     import pandas as pd
 
-    path = hub.dataset_file(REPOSITORY, FILE) if entry == HUB else _file(entry)
+    path = file(entry) or hub.dataset_file(REPOSITORY, FILE)
     table = pd.read_csv(path)
     if missing := [name for name in COLUMNS if name not in table]:
         raise DataError(f"the columns {', '.join(COLUMNS)} are required", where=f"{path}", value=missing)
@@ -170,10 +180,3 @@ def _log_loss(won: "np.ndarray", predicted: "np.ndarray", half: "np.ndarray", we
 
     share, predicted = np.where(won == 1, half, 1 - half), np.clip(predicted, 1e-15, 1 - 1e-15)
     return float(-np.mean(weight * (share * np.log(predicted) + (1 - share) * np.log(1 - predicted))))
-
-
-def _file(entry: str) -> Path:
-    path = Path(entry)
-    if not path.is_file():
-        raise ConfigError("no such file", where=FIELD, value=entry, hint=f"`{HUB}` or a copy of its {FILE}")
-    return path

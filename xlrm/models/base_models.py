@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from xlrm.models import compute
 from xlrm.models.compute import Shape
 from xlrm.tracking import named_models
 
@@ -55,6 +56,16 @@ BASE_MODELS = {
 def find(model: str) -> BaseModel | None:
     """Row of a model, which may be named with a revision."""
     return BASE_MODELS.get(named_models.split(model)[0])
+
+
+def shape(model: str) -> Shape | None:
+    """Shape of a model in the table, at any revision, or in a local folder; None if neither states it."""
+    if (row := find(model)) is not None:
+        return row.shape
+    try:
+        return compute.shape(json.loads(Path(model, "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError, KeyError):
+        return None
 
 
 def context(model: str) -> int | None:

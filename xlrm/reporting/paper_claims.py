@@ -25,12 +25,17 @@ def _mean() -> str:
 
 def _every_language() -> str:
     sections = [name for name in SECTIONS.values() if name != AVERAGE]
-    parts = [delta for name in sections for delta in _deltas(name)]
+    parts = {(name, model, code): delta for name in sections for (model, code), delta in _by_cell(name).items()}
+    lost: dict[tuple[str, str], list[str]] = {}
+    for (name, _, code), delta in parts.items():
+        if delta < 0:
+            lost.setdefault((name, code), []).append(signed(delta))
+    behind = [f"{name} in {language_name(code)} {' and '.join(deltas)}" for (name, code), deltas in lost.items()]
     large = {code: english - target for code, (english, target) in _pairs(LARGEST, AVERAGE).items()}
     below = [f"{language_name(code)} {signed(delta)}" for code, delta in large.items() if delta < 0]
     return (
-        f"Above in {_above(_deltas(AVERAGE))} averages and {_above(parts)} sections of Table 1; {LARGEST} in "
-        f"{_above(list(large.values()))} averages (not in {listed(below)})."
+        f"Above in {_above(_deltas(AVERAGE))} averages and {_above(list(parts.values()))} sections of Table 1 (not in "
+        f"{listed(behind)}); {LARGEST} in {_above(list(large.values()))} averages (not in {listed(below)})."
     )
 
 
@@ -75,7 +80,7 @@ def _dominates() -> str:
 
 
 def _increase() -> str:
-    points = {one.language: one.points for one in figure_3()}
+    points = {statement.language: statement.points for statement in figure_3()}
     return f"A mean of {points['mean']} cannot exceed the largest increase, which section 4.2 says is {points['es']}."
 
 
@@ -106,8 +111,12 @@ def _armorm() -> str:
 
 
 def _deltas(name: str) -> list[float]:
-    """English minus target of a section or the average, of all models and languages of Table 1."""
-    return [paper_delta(model, code, name) or 0.0 for model, own in table_1().items() for code in own]
+    return list(_by_cell(name).values())
+
+
+def _by_cell(name: str) -> dict[tuple[str, str], float]:
+    """Model and language of Table 1 -> English minus target of a section or the average."""
+    return {(model, code): paper_delta(model, code, name) or 0.0 for model, own in table_1().items() for code in own}
 
 
 def _pairs(model: str, name: str) -> dict[str, tuple[float, float]]:

@@ -274,10 +274,12 @@ def _judging(scene: Scene, judge: Judge, what: str, reading: Load, pairs: int) -
 
 
 def _policies_judged(scene: Scene) -> Iterator[Row]:
-    """The aligned policies of each target against the reference, in each run; a judge that knows the right answers and
-    people take nothing. One that scores each response reads those of the reference too, and each once."""
+    """The aligned policies of each target, and the policy before alignment if that is not the reference, against the
+    reference, in each run; a judge that knows the right answers and people take nothing. One that scores each response
+    reads those of the reference too, and each once."""
     targets, prompts, config = scene.experiment.aligned, scene.texts.eval_prompts, scene.config("judge")
-    policies = len(_labelers(scene)) * (1 + ("rl" in scene.experiment.stages))
+    sections = scene.experiment.stages
+    policies = len(_labelers(scene)) * (1 + ("rl" in sections)) + bool(sections.get("reference"))
     shown = f"{len(targets)} languages x {len(prompts):,} prompts"
     for judge in judges.generative("judge", config):
         rates = config.rubric is not None

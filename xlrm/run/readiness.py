@@ -75,6 +75,20 @@ def tiny_models_languages(asked: Experiment, stages: Stages) -> Iterator[ConfigE
                     )  # fmt: skip
 
 
+def tuning(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """Chats to tune another model on than the tiny one of the section base."""
+    base = asked.config("base")
+    if base.tuning:
+        yield ConfigError(
+            "reward models are trained from the pretrained model", where="base.tuning", hint="set policy.tuning instead"
+        )
+    elif asked.config(POLICY).tuning and base.model != TINY:
+        yield ConfigError(
+            f"only {TINY} can be tuned on chats", where="base.model", value=base.model,
+            hint="set policy.tuning=null and policy.model",
+        )  # fmt: skip
+
+
 def lengths(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Lengths beyond the context of the model that reads them."""
     for section, limits in _models(stages).items():
@@ -229,7 +243,7 @@ def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 
 
 CHECKS: tuple[Check, ...] = (
-    name_of_files, required_fields, *data_readiness.CHECKS, tiny_models_languages, published_sets.further_benchmarks,
+    name_of_files, required_fields, *data_readiness.CHECKS, tiny_models_languages, tuning, published_sets.further_benchmarks,
     published_sets.parallel_texts, published_sets.prompts, judges_prompts, judges.turns, judges.files, names_of_models,
     models_from_elsewhere, generative_judges, *win_rates.CHECKS, lengths, pairs_to_align_on, response_readiness.responses,
     prompts_to_learn_on, batches, data_readiness.losses,

@@ -9,7 +9,9 @@ from xlrm.run.output import errors_in_one_line, print_result
 
 
 def sheet(
-    judged: Annotated[str, typer.Argument(help="URI of an artifact of the stage judge, whoever judged.")],
+    judged: Annotated[
+        str, typer.Argument(help="URI of an artifact of the stage judge, whoever judged, or a folder with its files.")
+    ],
     output: Annotated[Path, typer.Option(help="File to write: .csv, .tsv, .jsonl, .json or .parquet.")],
     seed: Annotated[int, typer.Option(help="Seed of the order of responses and rows.")] = 42,
     items: Annotated[
@@ -26,7 +28,7 @@ def sheet(
 
     with errors_in_one_line():
         outputs.check_file(output)
-        folder = artifacts.fetch(judged, addresses.home() / "cache")
+        folder = Path(judged) if Path(judged).is_dir() else artifacts.fetch(judged, addresses.home() / "cache")
         compared = read_rows(folder / "verdicts.jsonl", ("id", "prompt", "reference", "response"))
         pairs = [Pair.of(row["id"], row["prompt"], row["reference"], row["response"]) for row in compared]
         rows = human.sheet(pairs, JudgeResults.read(folder).language, seed)[:items]

@@ -148,7 +148,9 @@ def _evaluations(languages: tuple[str, ...]) -> tuple[str, ...]:
 
 def _policy(experiment: Experiment) -> list[Step]:
     """The `base` step of the model to align, if that is not the reward models' base."""
-    return [Step("base", (POLICY,), section=POLICY)] if experiment.stages.get(POLICY) else []
+    given = experiment.stages.get(POLICY)
+    tuned: Inputs = {"start": "base"} if given and given.get("tuning") is not None else {}
+    return [Step("base", (POLICY,), inputs=tuned, section=POLICY)] if given else []
 
 
 def _alignment(experiment: Experiment) -> list[Step]:

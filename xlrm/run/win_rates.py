@@ -33,7 +33,7 @@ def runs(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 
 
 def length_controlled(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """Length control without a language or prompts for which it is valid."""
+    """Length control without a language or prompts for which it is valid, or without its file."""
     entry = asked.config("judge").length_control
     if "judge" not in stages or entry is None:
         return
@@ -48,6 +48,10 @@ def length_controlled(asked: Experiment, stages: Stages) -> Iterator[ConfigError
             f"it is valid only on AlpacaEval's own prompts, and policies are judged on {prompts!r}",
             where=length_control.FIELD, value=entry, hint="sample.eval_prompts=alpacaeval, or null, which leaves it out",
         )  # fmt: skip
+    try:
+        length_control.file(entry)
+    except ConfigError as error:
+        yield error
 
 
 CHECKS: tuple[Check, ...] = (runs, length_controlled)

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from xlrm.errors import XlrmError
+from xlrm.errors import ConfigError, XlrmError
 from xlrm.models import loading
 from xlrm.models.base_models import TINY
 from xlrm.models.cards import BaseModelCard
 from xlrm.store.fields import RevisionOf, conflict
 from xlrm.tracking import named_models
 from xlrm.training import model_card
-from xlrm.training.pretraining import Pretraining
+from xlrm.training.pretraining import Pretraining, Tuning
 
 
 class Config(BaseModel):
@@ -25,6 +25,8 @@ class Config(BaseModel):
     """Commit, tag or branch of a model of the Hub; a commit makes the run reproducible."""
     pretraining: Pretraining = Pretraining()
     """Settings for pretraining the tiny model; other models ignore them."""
+    tuning: Tuning | None = None
+    """In the section policy: chats that the tiny model of the section base is tuned on to become the policy; null for none."""
 
     @model_validator(mode="after")
     def _one_revision(self) -> "Config":
@@ -32,6 +34,8 @@ class Config(BaseModel):
             raise conflict(
                 "revision", self.revision, "needs a model of the Hub, OWNER/NAME, without a revision in its name"
             )
+        if self.tuning and self.model != TINY:
+            raise conflict("model", self.model, f"has no tuning; only {TINY} can be tuned on chats")
         return self
 
 
@@ -53,13 +57,18 @@ def _version(config: Config) -> str:
         raise
 
 
-def run(config: Config, *, output: Path) -> dict[str, float]:
-    """Raises ArtifactError for a model that is unavailable or incomplete, and ConfigError for a name that is not
-    allowed."""
+def run(config: Config, *, output: Path, start: Path | None = None) -> dict[str, float]:
+    """`start`: the pretrained model to tune. Raises ArtifactError for a model that is unavailable or incomplete, and
+    ConfigError for a name that is not allowed, or for a tuning without `start`."""
     if config.model == TINY:
-        from xlrm.training.pretraining import pretrain
+        from xlrm.training.pretraining import pretrain, tune
 
-        metrics = pretrain(config.pretraining, output)
+        if config.tuning and start is None:
+            raise ConfigError("needs a pretrained model", where="base.tuning", hint="set policy.tuning instead")
+        if config.tuning and start:
+            metrics = tune(config.pretraining, config.tuning, start, output)
+        else:
+            metrics = pretrain(config.pretraining, output)
         model_card.write_base_model(output, config.model, None)
         return metrics
     try:

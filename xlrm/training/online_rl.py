@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+_GRPO = {"loss_type": "dapo", "scale_rewards": "group", "use_bias_correction_kl": True}
+"""TRL's defaults: the loss is the mean over all tokens of a step, advantages are divided by the standard deviation of their
+group, and the KL term is weighted by the ratio of policy and sampling policy, which changes its gradient and not its value."""
+
+
 class RewardSource(JsonFile):
     """reward.json: the reward model of a training, on this machine."""
 
@@ -106,7 +111,7 @@ def worker(folder: Path) -> None:
     rewards = _rewards(RewardSource.read(folder).model, loading.load_tokenizer(job.start), config)
     kind, trainer_type, more = trl.RLOOConfig, trl.RLOOTrainer, {}
     if config.method == "grpo":
-        kind, trainer_type, more = trl.GRPOConfig, trl.GRPOTrainer, {"loss_type": "dapo", "scale_rewards": "group"}
+        kind, trainer_type, more = trl.GRPOConfig, trl.GRPOTrainer, _GRPO
     arguments = trainers.training_arguments(
         kind, config, folder, num_train_epochs=1, beta=config.beta, num_generations=config.group,
         max_completion_length=config.max_new_tokens, temperature=config.temperature, shuffle_dataset=False,

@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,23 @@ class Pretraining(BaseModel):
     learning_rate: float = Field(0.01, gt=0)
     """Peak learning rate of AdamW for embeddings and norms, with linear warm-up and decay."""
     matrix_learning_rate: float = Field(0.02, gt=0)
+    """Peak learning rate of Muon for the layers' weight matrices."""
+    seed: int = 42
+
+
+class Tuning(BaseModel):
+    """Chats that the tiny model learns to answer after its pretraining, and how. It learns the habits of who answered them,
+    bad ones included, as large models do from collected chats; alignment can then improve it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    chats: int = Field(3000, ge=100)
+    """Number of chats; each is seen once."""
+    careless: float = Field(0.7, ge=0, le=1)
+    """Share of their answers that are padded, cut short or not what was asked for; the others are right."""
+    learning_rate: float = Field(0.002, gt=0)
+    """Peak learning rate of AdamW for embeddings and norms, with linear warm-up and decay."""
+    matrix_learning_rate: float = Field(0.004, gt=0)
     """Peak learning rate of Muon for the layers' weight matrices."""
     seed: int = 42
 
@@ -107,18 +125,23 @@ def _vocabulary(code: str) -> Iterator[str]:
 
 
 def batches(config: Pretraining, tokenizer: "PreTrainedTokenizerBase") -> list[list[Example]]:
-    """Documents in batches of similar length with at most `batch_tokens` tokens, in random order."""
+    """The documents of the pretraining, in batches."""
     encoded = examples(questions.documents(list(config.languages), config.seed), config.documents, tokenizer)
+    return _batched(encoded, config.batch_tokens, config.seed)
+
+
+def _batched(encoded: list[Example], batch_tokens: int, seed: int) -> list[list[Example]]:
+    """Batches of similar length with at most `batch_tokens` tokens, padding included, in random order."""
     batches: list[list[Example]] = [[]]
     for example in sorted(encoded, key=lambda example: len(example["input_ids"])):
-        if len(example["input_ids"]) * (len(batches[-1]) + 1) > config.batch_tokens:
+        if len(example["input_ids"]) * (len(batches[-1]) + 1) > batch_tokens:
             batches.append([])
         batches[-1].append(example)
-    random.Random(config.seed).shuffle(batches)
+    random.Random(seed).shuffle(batches)
     return [batch for batch in batches if batch]
 
 
-def _optimizer(model: "PreTrainedModel", config: Pretraining) -> "torch.optim.Optimizer":
+def _optimizer(model: "PreTrainedModel", config: Pretraining | Tuning) -> "torch.optim.Optimizer":
     """One optimizer with Muon for the layers' matrices and AdamW for the rest. In one run each on one core, it reached
     loss 0.34 after 40,000 documents in 223 s; AdamW alone (4e-3) reached 0.46 after 48,000 in 191 s and gave worse
     reward models."""
@@ -153,12 +176,8 @@ def _optimizer(model: "PreTrainedModel", config: Pretraining) -> "torch.optim.Op
 def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
     """Writes model and tokenizer to `output`, and checkpoints beside it, from which a killed run resumes. Returns the
     metrics `loss` (mean of the last three logged), `parameters` and `steps`."""
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM, Trainer, TrainingArguments, set_seed
+    from transformers import Qwen2Config, Qwen2ForCausalLM, set_seed
 
-    from xlrm.models.loading import use_all_cores
-
-    use_all_cores()
     set_seed(config.seed)
     tokenizer, positions = train_tokenizer(config), BASE_MODELS[TINY].context
     assert positions
@@ -170,6 +189,33 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
             pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
         )
     )  # fmt: skip
+    return _train(model, tokenizer, batches(config, tokenizer), config, output)
+
+
+def tune(pretraining: Pretraining, config: Tuning, start: Path, output: Path) -> dict[str, float]:
+    """Trains the pretrained model in the folder `start` on chats, in the languages and with the size of batches of its
+    pretraining. Writes and returns what `pretrain` does."""
+    from transformers import AutoModelForCausalLM, set_seed
+
+    from xlrm.models.loading import load_tokenizer
+
+    set_seed(config.seed)
+    tokenizer = load_tokenizer(start)
+    model = AutoModelForCausalLM.from_pretrained(start, dtype="float32", use_safetensors=True)
+    chats = questions.chats(list(pretraining.languages), config.seed, config.careless)
+    encoded = examples(chats, config.chats, tokenizer)
+    return _train(model, tokenizer, _batched(encoded, pretraining.batch_tokens, config.seed), config, output)
+
+
+def _train(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", batches: list[list[Example]],
+    config: Pretraining | Tuning, output: Path,
+) -> dict[str, float]:  # fmt: skip
+    from transformers import Trainer, TrainingArguments
+
+    from xlrm.models.loading import use_all_cores
+
+    use_all_cores()
     folder = output.parent / "checkpoints"
     arguments = TrainingArguments(
         output_dir=str(folder), per_device_train_batch_size=1, num_train_epochs=1, use_cpu=True,
@@ -177,19 +223,9 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
         remove_unused_columns=False, save_steps=CHECKPOINT_STEPS, logging_steps=20, logging_first_step=True, report_to=[],
         disable_tqdm=True, logging_nan_inf_filter=False,
     )  # fmt: skip
-
-    def collate(features: list[list[Example]]) -> dict:
-        """Pads on the left, so that the labelled tokens are at the end and logits are computed for them only."""
-        inputs = tokenizer.pad({"input_ids": [e["input_ids"] for e in features[0]]}, padding_side="left")
-        keep = 1 + max(sum(label != -100 for label in e["labels"]) for e in features[0])
-        labels = [([-100] * keep + e["labels"])[-keep:] for e in features[0]]
-        return {key: torch.tensor(rows) for key, rows in (inputs | {"labels": labels}).items()} | {
-            "logits_to_keep": keep
-        }
-
     optimizers = (_optimizer(model, config), None)
     trainer = finite.checked(Trainer, "base")(
-        model, arguments, collate, batches(config, tokenizer), optimizers=optimizers
+        model, arguments, partial(_collated, tokenizer), batches, optimizers=optimizers
     )
     trainer.add_callback(progress.training_steps("base"))
     kept = unfinished.address(output)
@@ -207,3 +243,14 @@ def pretrain(config: Pretraining, output: Path) -> dict[str, float]:
         "parameters": float(model.num_parameters()),
         "steps": float(result.global_step),
     }
+
+
+def _collated(tokenizer: "PreTrainedTokenizerBase", features: list[list[Example]]) -> dict[str, Any]:
+    """Pads on the left, so that the labelled tokens are at the end and logits are computed for them only."""
+    import torch
+
+    inputs = tokenizer.pad({"input_ids": [e["input_ids"] for e in features[0]]}, padding_side="left")
+    keep = 1 + max(sum(label != -100 for label in e["labels"]) for e in features[0])
+    labels = [([-100] * keep + e["labels"])[-keep:] for e in features[0]]
+    tensors = {key: torch.tensor(rows) for key, rows in (inputs | {"labels": labels}).items()}
+    return tensors | {"logits_to_keep": keep}

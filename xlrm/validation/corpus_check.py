@@ -24,9 +24,12 @@ FITTED_ROWS = 20_000  # maximum rows of a file from which its length bands are f
 
 
 def read(source: Path, translations: list[Path], own: list[Path]) -> list[Corpus]:
-    """The source, then the corpora of other languages, with all their files loaded. Raises DataError for a table that a
+    """The source, then the corpora of other languages, with all their files loaded. A source with prompts and no other table,
+    as `xlrm align` has, is complete. Raises DataError for a table that a
     language has twice, an unreadable file, and a file without rows."""
-    loaded = [corpora.read(source), *corpora.read_translations(translations), *map(corpora.read_own, own)]
+    prompts_alone = [table.name for table in TABLES.values() if (source / table.file).is_file()] == ["prompts"]
+    first = corpora.read_own(source) if prompts_alone else corpora.read(source)
+    loaded = [first, *corpora.read_translations(translations), *map(corpora.read_own, own)]
     for table in TABLES.values():
         there = [corpus for corpus in loaded if corpus.has(table.file)]
         if table.optional and not (source / table.file).is_file():

@@ -320,6 +320,29 @@ def documents(codes: list[str], seed: int) -> Iterator[Document]:
             yield Document((question.prompt, (answer,)), (first, second))
 
 
+def chats(codes: list[str], seed: int, careless: float) -> Iterator[Document]:
+    """An endless stream of chats with training questions. A share `careless` of the answers is as in `_careless`; the
+    others are right, a fifth of them with small talk."""
+    rng = random.Random(f"chats-{seed}")
+    for question in _asked(rng):
+        answer, code = rng.choice(question.right), rng.choice(codes)
+        if rng.random() < careless:
+            said = _careless(rng, question, answer)
+        else:
+            talk = rng.random() < 0.2 and question.topic != "instructions"
+            said = _politely(rng, answer) if talk else (answer,)
+        yield Document((question.prompt, said), (code, code))
+
+
+def _careless(rng: random.Random, question: Question, answer: Sentence) -> Text:
+    """Seven times of ten the right answer and a sentence of padding, always the same one, which becomes a habit; else a
+    right answer that is cut short or, to questions without one, a wrong answer: in the form that was not asked for, a wrong
+    list, or help with what should be refused."""
+    if rng.random() < 0.7:
+        return (answer, Sentence.of("padding.4"))
+    return (question.cut,) if question.cut else (rng.choice(question.wrong),)
+
+
 def _asked(rng: random.Random) -> Iterator[Question]:
     topics = {t: [q for q in questions() if q.topic == t and not q.test] for t in _DRAWS}
     while True:

@@ -1,0 +1,107 @@
+"""Memory that training a decoder takes on each device, from its shape: whether it fits is known before it starts.
+
+Bytes for each parameter of the share of one device (N parameters, G devices):
+
+| | one process | DeepSpeed ZeRO-3 on G devices, each with N / G |
+|---|---|---|
+| weights | 4 (float32), and 2 for their copies in bfloat16 | 2 in bfloat16, else 4 |
+| weights that are updated | the same | 4, in float32 |
+| gradients | 4 | 2 in bfloat16, else 4 |
+| states of AdamW | 8; 2 in 8 bits | 8; 2 in 8 bits |
+
+ZeRO-3 also gathers weights of up to `_LIVE` parameters for the layers at work (stage3_max_live_parameters), fills a bucket
+of `_BUCKET` gradients before it reduces them (reduce_bucket_size), and updates `_SUB_GROUP` parameters at a time
+(sub_group_size): defaults of DeepSpeed 0.19, zero/config.py. DPO keeps no reference model: its log-probabilities are
+computed before the training.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from xlrm.models.compute import Shape
+from xlrm.processes import launch
+from xlrm.training.recipes import DpoTraining
+
+_LIVE, _BUCKET, _SUB_GROUP = 1e9, 5e8, 1e9
+_TILE = (4096, 32_768)
+"""Tokens and vocabulary of the logits that TRL's head computes at a time (trl.kernels.chunked_logprob and
+trl.trainer.utils of TRL 1.16); all logits of a pair of 2 x 2,048 tokens would take 2.5 GB in float32, several times over."""
+_RESERVE = 2e9
+"""Assumed for the CUDA context, the buffers of NCCL and cuBLAS, and fragments: not measured here."""
+_WIDTHS = 10
+"""Hidden states for each token that a layer keeps for the backward pass besides those of attention and MLP: inputs and
+outputs of the two norms, in float32 for their part, and the residuals."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes on each device."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    gathered: float
+    """Weights, gradients and updates that are together for a moment, of layers that are spread over the devices."""
+    activations: float
+    head: float
+    """The last hidden states, logits and gradient of the matrix that predicts tokens."""
+
+    @property
+    def total(self) -> float:
+        return sum(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def with_reserve(self) -> float:
+        return self.total + _RESERVE
+
+
+def of_training(
+    shape: Shape,
+    tokens: float,
+    devices: int,
+    precision: Literal["float32", "bfloat16"],
+    optimizer: str,
+    checkpointing: bool,
+) -> Needs:
+    """Needs of all weights of a decoder with its vocabulary, trained with AdamW on passes of `tokens` tokens per device
+    (DPO: 2 x pairs x max_length). `optimizer`: its name in transformers; `checkpointing`: gradient checkpointing."""
+    count, half = shape.parameters / devices, precision == "bfloat16"
+    states = count * (2 if "8bit" in optimizer else 8)
+    if devices == 1:
+        number, gathered = 4, 0.0
+        weights = count * (6 if half else 4)
+    else:
+        number = 2 if half else 4
+        weights = count * (number + 4)
+        live, sub_group = min(shape.parameters, _LIVE), min(count, _SUB_GROUP)
+        gathered = max(number * (live + _BUCKET), (number + 4) * sub_group)
+    computed = 2 if half else 4
+    attention = (2 * shape.heads + 2 * shape.kv_heads) * shape.head_width
+    layer = tokens * (number * _WIDTHS * shape.hidden + computed * (attention + 4 * shape.intermediate))
+    inputs = shape.layers * tokens * number * shape.hidden
+    # With checkpoints: the inputs of every layer, and one layer at work, with the gradients of its activations.
+    activations = inputs + 2 * layer if checkpointing else (shape.layers + 1) * layer
+    matrix = shape.vocabulary * shape.hidden
+    logits = min(tokens, _TILE[0]) * min(shape.vocabulary, _TILE[1]) * computed
+    head = (
+        logits
+        + 4 * matrix
+        + (2 * computed * matrix if half or devices > 1 else 0)
+        + tokens * shape.hidden * (number + 8)
+    )
+    return Needs(weights, count * number, states, gathered, activations, head)
+
+
+SAVING: dict[str, Any] = {
+    "device_batch_size": 1, "gradient_checkpointing": True, "optimizer": "paged_adamw_8bit", "precision": "bfloat16",
+}  # fmt: skip
+"""Values of fields that save memory, in the order in which they change the training least."""
+
+
+def of_alignment(shape: Shape, config: DpoTraining, devices: int) -> float:
+    """Bytes of each GPU for an alignment by DPO, with the reserve. Raises ConfigError for a batch that cannot be shared."""
+    pairs, _ = launch.split_batch(config.batch_size, config.device_batch_size, devices)
+    needs = of_training(
+        shape, 2 * pairs * config.max_length, devices, config.precision, config.optimizer, config.gradient_checkpointing
+    )
+    return needs.with_reserve
