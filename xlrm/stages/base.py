@@ -35,7 +35,7 @@ class Config(BaseModel):
                 "revision", self.revision, "needs a model of the Hub, OWNER/NAME, without a revision in its name"
             )
         if self.tuning and self.model != TINY:
-            raise conflict("tuning", self.tuning.model_dump(), f"needs the model {TINY}")
+            raise conflict("model", self.model, f"has no tuning; only {TINY} can be tuned on chats")
         return self
 
 
