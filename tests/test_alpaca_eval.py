@@ -56,6 +56,13 @@ def test_prompts_are_alpaca_evals_to_the_letter() -> None:
     assert room == Decoding(4096, temperature=1.0, top_logprobs=5), "for a judge that thinks first"
 
 
+def test_answers_kept_before_there_were_log_probabilities_are_still_known() -> None:
+    assert pairwise.Settings().decoding(reward_models.find("gpt-4o")).identity == {
+        "max_new_tokens": 2048, "beams": 1, "temperature": 0.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0,
+        "seed": 42,
+    }  # fmt: skip
+
+
 def test_texts_are_inserted_unchanged() -> None:
     for name in prompts.JUDGE_PROMPTS:
         given = ("{b} {a}", "{question} {0} \\1 %s\n", '{b}"""')
