@@ -1,5 +1,6 @@
 """The phrasebook: complete and unambiguous in every language, fair between chosen and rejected, strict about the split."""
 
+import itertools
 import random
 from collections import Counter
 
@@ -81,6 +82,23 @@ def test_train_and_test_share_no_question() -> None:
     documents = questions.documents(["en", "ko"], seed=1)
     seen = {next(documents).texts[0] for _ in range(3000)}
     assert seen & train and not seen & test
+
+
+@pytest.mark.parametrize("careless", [0.0, 0.7])
+def test_chats_have_as_many_careless_answers_as_asked_for(careless: float) -> None:
+    chats = list(itertools.islice(questions.chats(["en", "ko"], 1, careless), 2000))
+    tested = {question.prompt for question in questions.questions() if question.test}
+    grades: Counter = Counter()
+    for chat in chats:
+        code, answer_code = chat.languages
+        prompt, answer = (render(text, code) for text in chat.texts)
+        assert code == answer_code and chat.texts[0] not in tested
+        grades[grade(prompt, answer, code)] += 1
+    assert abs(sum(grades[i] for i in (0, 1, 2)) / 2000 - careless) < 0.04 and not grades[0]
+    assert abs(grades[2] / 2000 - 0.7 * careless) < 0.1, (
+        "most are padded; an answer in the wrong form has this grade too"
+    )
+    assert Counter(chat.languages[0] for chat in chats)["ko"] / 2000 == pytest.approx(0.5, abs=0.04)
 
 
 def test_all_that_is_tested_can_be_learned_in_another_wording() -> None:

@@ -14,7 +14,7 @@ from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation import reward_table
 from xlrm.models import loading
 from xlrm.run.runner import run_stage
-from xlrm.stages import align, evaluate, external, judge, rank, represent, reward, sample
+from xlrm.stages import align, base, evaluate, external, judge, rank, represent, reward, sample
 from xlrm.store import addresses, artifacts
 from xlrm.store.jsonl import read_rows, write_jsonl
 from xlrm.training import checkpoints, columns
@@ -103,6 +103,31 @@ def test_a_batch_that_cannot_be_made(tiny_base, corpora, tmp_path) -> None:
     config = reward.Config(language="en", **TRAINING | {"batch_size": 128})
     with refused(ConfigError, "batch_size", 128):
         reward.run(config, base=tiny_base, corpora=corpora, output=tmp_path / "work" / "output")
+
+
+def test_tuning_teaches_how_chats_are_answered(tiny_base, tmp_path) -> None:
+    """The loss on other chats, computed with transformers alone, is lower after it; the tokenizer is the same."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from xlrm.data.phrasebook import questions
+    from xlrm.training import pretraining
+
+    given = {"model": "phrasebook-tiny", "pretraining": {"languages": ("en", "ko"), "batch_tokens": 2048}}
+    tuned = base.Config(**given, tuning={"chats": 200, "careless": 1.0})
+    with refused(ConfigError, "base.tuning"):
+        base.run(tuned, output=tmp_path / "without" / "output")
+    metrics = base.run(tuned, start=tiny_base, output=tmp_path / "work" / "output")
+    tokenizer = loading.load_tokenizer(tmp_path / "work" / "output")
+    assert tokenizer.get_vocab() == loading.load_tokenizer(tiny_base).get_vocab() and metrics["steps"] > 2
+    others = pretraining.examples(questions.chats(["en", "ko"], 7, careless=1.0), 40, tokenizer)
+
+    def loss(folder) -> float:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        with torch.no_grad():
+            return sum(float(model(**{name: torch.tensor([ids]) for name, ids in one.items()}).loss) for one in others)
+
+    assert loss(tmp_path / "work" / "output") < 0.95 * loss(tiny_base)
 
 
 @pytest.mark.slow

@@ -94,6 +94,13 @@ def test_without_a_section_of_its_own_the_policy_is_the_base_model() -> None:
     assert made["report"].inputs["verdicts"] == tuple(f"judge-{code}" for code in NINE.targets)
 
 
+def test_a_policy_that_is_tuned_starts_from_the_base_model() -> None:
+    made = steps("cross-lingual-transfer", load(PRESETS["demo"]))
+    assert made["base-policy"].inputs == {"start": "base"} and not made["base"].inputs
+    assert made["align-ko-en"].inputs["policy"] == "base-policy" and made["reward-ko"].inputs["base"] == "base"
+    assert not steps("cross-lingual-transfer", load(PRESETS["demo"], ("policy.tuning=null",)))["base-policy"].inputs
+
+
 def test_without_prompts_nothing_is_aligned() -> None:
     raw = {"name": "x", "targets": ["es", "ko"], **sections(policy={"model": "a/b"}, curate={"prompts": None})}
     made = steps("cross-lingual-transfer", build(raw, {}, "test"))
@@ -162,6 +169,13 @@ def test_the_policy_before_alignment_may_answer_elsewhere_and_aligned_ones_here(
     assert made["sample-policy-ko"].inputs == {"corpora": "validate"}
     assert made["sample-policy-ko"].config["served"] == "qwen"
     assert made["sample-ko"].inputs["policies"] and made["sample-ko"].config["served"] is None
+
+
+def test_spare_prompts_are_curated_and_what_is_asked_for_is_written() -> None:
+    raw = {"name": "x", "targets": ["es"], **sections(curate={"train_prompts": 30, "spare_prompts": 0.1})}
+    made = steps("cross-lingual-transfer", build(raw, {}, "test"))
+    assert made["validate"].config["train_prompts"] == 30
+    assert "train_prompts" not in steps("retrain", NINE)["validate"].config
 
 
 def test_an_unknown_pipeline_is_refused() -> None:

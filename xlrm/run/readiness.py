@@ -83,7 +83,10 @@ def tuning(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
             "reward models are trained from the pretrained model", where="base.tuning", hint="set policy.tuning instead"
         )
     elif asked.config(POLICY).tuning and base.model != TINY:
-        yield ConfigError(f"only {TINY} can be tuned on chats", where="base.model", value=base.model)
+        yield ConfigError(
+            f"only {TINY} can be tuned on chats", where="base.model", value=base.model,
+            hint="set policy.tuning=null and policy.model",
+        )  # fmt: skip
 
 
 def lengths(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
