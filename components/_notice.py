@@ -88,7 +88,8 @@ def _page(end: End, text: str) -> str:
 def _results() -> str:
     """The run's report in Markdown; empty if there is none. An error is only logged."""
     try:
-        return _pages.description(_run.made(_LAST) if os.environ.get(RUN_ID) else None)
+        text = _pages.description(_run.made(_LAST) if os.environ.get(RUN_ID) else None)
+        return f"\n{text}" if text else ""
     except (XlrmError, OSError, ValueError) as error:
         progress.say(f"{_LAST}: its tables cannot be shown: {error}")
         return ""

@@ -16,6 +16,7 @@ from components.hardware import Hardware
 from components.notes import FAILED, NOTHING_LEFT, SUCCEEDED, note_ended, note_started
 from xlrm import progress
 from xlrm.errors import ConfigError
+from xlrm.run import endpoints
 from xlrm.run.experiment import Experiment, build, parse
 from xlrm.run.steps import Steps
 
@@ -56,6 +57,7 @@ def settle(
         for label, uri in done.items():
             _run.note_made(label, uri)
         todo = {label: made[label] for label in made if label not in done}
+        endpoints.check(todo.values())
         write(page, _markdown(resolved, where, made, done, estimate.table(resolved, pipeline, run.hardware)))
     progress.say(f"configure: {len(done)} of {len(made)} steps were already finished")
     note_ended("configure", SUCCEEDED, "" if todo else NOTHING_LEFT)

@@ -15,7 +15,7 @@ SECRETS = {
 """Kubernetes secret -> its keys, which become environment variables of the same name."""
 GIVEN = {
     "xlrm-hub": ("configure", "curate", "translate", "base", "sample", "evaluate", "answer"),
-    "xlrm-endpoint": ("translate", "sample", "report"),
+    "xlrm-endpoint": ("configure", "translate", "sample", "report"),
     "xlrm-notify": ("conclude",),
 }
 """Secret -> the components that use it; all components get the store's. Each secret adds 1 kB to the status of a run

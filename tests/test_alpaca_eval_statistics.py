@@ -221,3 +221,12 @@ def test_length_control_only_where_it_is_valid(shared_data, gamed, tmp_path) -> 
         length_control.win_rate(length_control.load(str(tmp_path / "less.csv"), "en"), prompts, shares, lengths)
     assert length_control.load(None, "es") is None and length_control.fingerprint(None) == ""
     assert len(length_control.fingerprint(str(gamed))) == 64
+
+
+def test_the_log_says_the_rates_and_that_one_side_won_every_time(capsys) -> None:
+    mixed, lost = (win_rates.win_rate(judged(rows)) for rows in ([[2], [1], [2], [1]], [[1], [1]]))
+    win_rates.say("es", "base", {"en": mixed, "es": lost})
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert all(part in line for part in ("judge[es]", "against base", "en 50.0%", "es 0.0% (0.0% to 0.0%)"))
+    win_rates.say("es", "base", {"en": lost})
+    assert len(capsys.readouterr().err.strip().splitlines()) == 2

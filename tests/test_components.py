@@ -30,7 +30,7 @@ from components.notes import notes
 from configs import PRESETS
 from pipelines.placement import CLUSTERS, load
 from xlrm.errors import ConfigError
-from xlrm.run import pages
+from xlrm.run import endpoints, pages
 from xlrm.run.experiment import build
 from xlrm.run.experiment import load as load_experiment
 from xlrm.run.runner import Artifact, run_stage
@@ -64,6 +64,7 @@ def run_id(monkeypatch: pytest.MonkeyPatch) -> str:
     """Tests are tasks of a run, whose steps are tried once."""
     monkeypatch.setenv(_run.RUN_ID, "run-1")
     monkeypatch.setenv(_stage.TRIES, "1")
+    monkeypatch.setenv(endpoints.ADDRESS, "http://127.0.0.1:9/v1")
     return "run-1"
 
 
@@ -146,6 +147,27 @@ def test_a_preset_fits_a_placement_or_is_refused_at_once(view, capsys, preset: s
     assert int(left.Output) == len(_run.read().steps()), "nothing is finished"
     models = sum(step.stage == "reward" for step in _run.read().steps().values())
     assert len(left.reward) == min(models, load(placement).tasks["reward"].pods)
+
+
+ASKERS = {
+    "a served judge": ("paper_a_qwen", {}, "reference.served='gpt-4-turbo-2024-04-09': "),
+    "a judge alone": ("paper_a_qwen", {"reference": None}, "judge.judge='gpt-4o': "),
+    "a judge from elsewhere": (
+        "paper_a_qwen", {"judge.judge": None, "reference": None, "external.models": ["gpt-4o"]}, "external.models='gpt-4o': ",
+    ),
+    "a translator": ("demo", {"translate.translator": "x-alma", "translate.engine": "endpoint"}, "translate.engine='endpoint': "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("preset", "overrides", "said"), ASKERS.values(), ids=ASKERS)
+def test_a_run_that_asks_a_server_needs_its_address(view, capsys, monkeypatch, preset, overrides, said) -> None:
+    monkeypatch.delenv(endpoints.ADDRESS)
+    given = {"placement": load("a100-80gb").facts(), "pipeline": "cross-lingual-transfer"}
+    with pytest.raises(SystemExit) as ended:
+        settled(view, preset, overrides=overrides, **given)
+    assert ended.value.code == 2 and said in capsys.readouterr().err
+    monkeypatch.setenv(endpoints.ADDRESS, "http://127.0.0.1:9/v1")
+    assert int(settled(view, preset, overrides=overrides, **given).Output)
 
 
 @pytest.mark.parametrize(

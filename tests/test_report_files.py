@@ -132,8 +132,9 @@ def counted(responses: int, **fields) -> Counts:
         "cut": 0,
         "other_language": 0,
         "unknown_language": 0,
+        "mean_characters": 100.0,
     }
-    return Counts(responses=responses, mean_characters=100.0, **{**given, **fields})
+    return Counts(responses=responses, **{**given, **fields})
 
 
 BASE, EN, ES = "s3://store/xlrm/base", "s3://store/xlrm/align/en", "s3://store/xlrm/align/es"

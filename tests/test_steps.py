@@ -171,6 +171,13 @@ def test_the_policy_before_alignment_may_answer_elsewhere_and_aligned_ones_here(
     assert made["sample-ko"].inputs["policies"] and made["sample-ko"].config["served"] is None
 
 
+def test_spare_prompts_are_curated_and_what_is_asked_for_is_written() -> None:
+    raw = {"name": "x", "targets": ["es"], **sections(curate={"train_prompts": 30, "spare_prompts": 0.1})}
+    made = steps("cross-lingual-transfer", build(raw, {}, "test"))
+    assert made["validate"].config["train_prompts"] == 30
+    assert "train_prompts" not in steps("retrain", NINE)["validate"].config
+
+
 def test_an_unknown_pipeline_is_refused() -> None:
     with refused(ConfigError, "pipeline", "paper-b"):
         steps("paper-b", NINE)

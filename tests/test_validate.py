@@ -204,6 +204,31 @@ def test_each_language_keeps_what_passed_in_it_and_in_the_source(planted):
     assert metrics["failures/en"] == metrics["failures/en/script"] == 1
 
 
+@pytest.mark.parametrize(
+    ("lost", "wanted"),
+    [
+        ({"es": "q1", "ko": "q0"}, {"en": "q2 q3 q4 q5", "es": "q2 q3 q4 q5", "ko": "q2 q3 q4 q5"}),
+        ({"es": "q1 q2", "ko": "q0"}, {"en": "q0 q3 q4 q5", "es": "q0 q3 q4 q5", "ko": "q1 q3 q4 q5"}),
+        ({"es": "q0 q1 q2"}, {"en": "q0 q3 q4 q5", "es": "q3 q4 q5", "ko": "q0 q3 q4 q5"}),
+    ],
+    ids=["enough that passed everywhere", "topped up in each language", "too few"],
+)
+def test_spare_prompts_take_the_place_of_dropped_ones(tmp_path, lost, wanted):
+    """Six prompts for alignment, of which four are asked for, and two for judging, which stay."""
+    made = corpora(8)
+    for language, say in SAY.items():
+        made[language]["prompts.jsonl"] = [
+            {"id": f"q{i}", "split": ("train", "eval")[i > 5],
+             "prompt": say["prompt"].format(i=i, n=i + 100, noun=noun(language, i))}
+            for i in range(8) if f"q{i}" not in lost.get(language, "").split()
+        ]  # fmt: skip
+    run(made, tmp_path, max_reject_share=1, train_prompts=4)
+    for language, ids in wanted.items():
+        rows = read_rows(tmp_path / "output" / language / "prompts.jsonl")
+        assert [row["id"] for row in rows if row["split"] == "train"] == ids.split()
+        assert [row["id"] for row in rows if row["split"] == "eval"] == ["q6", "q7"]
+
+
 def test_the_summary_counts_by_language_file_and_expectation(planted):
     summary = json.loads((planted[2] / "summary.json").read_text())
     assert summary["passed"] is True

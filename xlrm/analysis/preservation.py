@@ -20,6 +20,6 @@ def farther(models: Mapping[str, Similarity], name: str, other: str) -> Estimate
     its 95 % bootstrap interval over the texts. Above 0: `other` keeps the base model's representations better."""
     import numpy as np
 
-    moved = [np.subtract(models[one].values, models[BASE].values) for one in (name, other)]
+    moved = [np.subtract(models[model].values, models[BASE].values) for model in (name, other)]
     first, second = (np.sign(values.mean()) * values for values in moved)
     return Estimate(*mean_interval(first - second))

@@ -61,7 +61,7 @@ def respond(settings: Settings, rows: Sequence[dict], language: str, count: int,
         with within(f"{name}:{number}: "):
             for key in _keys(row):
                 written.setdefault(key, []).extend(_responses(row))
-    found = []
+    taken = []
     for row in rows:
         responses = next((written[key] for key in _keys(row) if key in written), [])
         if len(responses) < count:
@@ -69,8 +69,8 @@ def respond(settings: Settings, rows: Sequence[dict], language: str, count: int,
                 f"{count} responses to each prompt are required, and there are {len(responses)} to {row['id']}", where=name,
                 value=row["prompt"],
             )  # fmt: skip
-        found.append(responses[:count])
-    return found
+        taken.append(responses[:count])
+    return taken
 
 
 def _keys(row: dict) -> list[str]:

@@ -1,5 +1,6 @@
 """The datasets that a corpus is made of: settings, loading, and the pairs that are held out."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -49,6 +50,9 @@ class Settings(InLanguages):
     """Dataset of prompts, or a file with prompt, for judging; null takes them from `prompts`."""
     train_prompts: int | None = Field(None, ge=1)
     """Maximum number of prompts for alignment, sampled with `seed`; null takes all."""
+    spare_prompts: float = Field(0.0, ge=0, le=1)
+    """Further prompts for alignment, as a share of train_prompts, that take the place of those that validation drops: of
+    the prompts that pass, each language keeps train_prompts, the same in every language as far as possible."""
     eval_prompts: int | None = Field(None, ge=0)
     """Maximum number of prompts for judging, none of which is used for alignment; null takes all of a set for judging, or
     else a tenth of `prompts`; 0 takes none. With `sample.eval_prompts`, a pipeline fills in 0."""
@@ -137,6 +141,12 @@ def split(config: Settings, pairs: curation.Rows, source: Path | None) -> curati
     return {"preferences": train, **({"heldout": heldout} if heldout else {})}
 
 
+def prompts_curated(config: Settings) -> int | None:
+    """Number of prompts for alignment before validation, the spare ones included; None for all."""
+    most = config.train_prompts
+    return None if most is None else most + math.ceil(config.spare_prompts * most)
+
+
 def load(config: Settings) -> dict[str, curation.Sources]:
     """Use -> datasets: everything that the config names, loaded first so that unavailable datasets fail early."""
     language, seed = config.language, config.seed
@@ -153,7 +163,7 @@ def load(config: Settings) -> dict[str, curation.Sources]:
         datasets["benchmark"] = {config.benchmark: bench}
     if config.prompts:
         datasets |= curation.load_prompts(
-            config.prompts, config.eval_prompt_set, language, config.train_prompts, config.eval_prompts, seed, others
+            config.prompts, config.eval_prompt_set, language, prompts_curated(config), config.eval_prompts, seed, others
         )
     if config.decontaminate:
         datasets["decontaminate"] = {

@@ -19,7 +19,7 @@ def fields(verdicts: Verdicts, pairs: Mapping[str, Sequence[Pair]]) -> dict[str,
     return {
         "cost": cost(verdicts),
         "scores": scores(win_rates.by_system(pairs, verdicts.judgements)),
-        "members": {entry: _member(said, pairs) for entry, said in verdicts.members.items()},
+        "members": {entry: _member(own, pairs) for entry, own in verdicts.members.items()},
         "kappa": tuple(JudgesAgreement(**dataclasses.asdict(each)) for each in verdicts.agreement),
     }
 
@@ -37,8 +37,8 @@ def cost(verdicts: Verdicts) -> Cost | None:
 
 def scores(judged: Mapping[str, Judged]) -> dict[str, Scores]:
     """System -> mean scores, over the pairs with a score of both responses; empty for judges that give none."""
-    found = {name: _scores(of) for name, of in judged.items()}
-    return {name: means for name, means in found.items() if means}
+    means = {name: _scores(of) for name, of in judged.items()}
+    return {name: own for name, own in means.items() if own}
 
 
 def _scores(judged: Judged) -> Scores | None:
@@ -51,8 +51,8 @@ def _scores(judged: Judged) -> Scores | None:
     return Scores(unit=scored[0].unit, reference=a, system=b, weighted=share)
 
 
-def _member(said: Verdicts, pairs: Mapping[str, Sequence[Pair]]) -> JuryMember:
-    judged = win_rates.by_system(pairs, said.judgements)
+def _member(verdicts: Verdicts, pairs: Mapping[str, Sequence[Pair]]) -> JuryMember:
+    judged = win_rates.by_system(pairs, verdicts.judgements)
     readable = {name: of for name, of in judged.items() if any(vote(each) is not None for each in of.judgements)}
     results = {name: win_rates.win_rate(of) for name, of in readable.items()}
-    return JuryMember(cost=cost(said), results=results, scores=scores(judged))
+    return JuryMember(cost=cost(verdicts), results=results, scores=scores(judged))

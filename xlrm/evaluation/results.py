@@ -245,7 +245,7 @@ class Scores(BaseModel):
 
     unit: Literal["rewards", "ratings"]
     reference: float
-    """Of the reference's responses."""
+    """Mean over the reference's responses."""
     system: float
     weighted: float | None = None
     """Share of the ratings that are expected values over log-probabilities; the others are numbers as written."""
@@ -299,9 +299,9 @@ class JudgeResults(JsonFile):
     scores: dict[str, Scores] = Field(default_factory=dict)
     """System -> mean scores, of a judge that scores each response."""
     members: dict[str, JuryMember] = Field(default_factory=dict)
-    """Of a jury: entry -> what it said. The cost above is their sum."""
+    """Members of a jury: entry -> what it judged. The cost above is their sum."""
     kappa: tuple[JudgesAgreement, ...] = ()
-    """Of each two members of a jury, or of each two people."""
+    """How far each two members of a jury, or each two people, agree."""
 
 
 class JudgedItems(JsonFile):

@@ -7,14 +7,17 @@ The statistics are alpaca_eval's: `src/alpaca_eval/metrics/{winrate,helpers}.py`
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import Field
 
+from xlrm import progress
 from xlrm.errors import DataError, GateError
 from xlrm.evaluation import length_control, statistics
 from xlrm.evaluation.length_control import Difficulties
 from xlrm.evaluation.results import REFERENCE, Cost, Difference, WinRate
+from xlrm.models import samples
 from xlrm.scorers.judges import rewardbench, table
 from xlrm.scorers.judges.pairs import Judgement, Pair
 from xlrm.store.fields import NotCounted
@@ -93,6 +96,18 @@ def pairs(reference: Sequence[dict], system: Sequence[dict], runs: int = 1, name
             a, b = (each[run % len(each)] for each in responses)
             made.append(dataclasses.replace(Pair.of(row["id"], row["prompt"], a, b), run=run, system=name))
     return made
+
+
+def read_pairs(
+    reference: Sequence[Path], systems: Sequence[tuple[str, Sequence[Path], int]], language: str, runs: int
+) -> dict[str, list[Pair]]:
+    """System -> its pairs with the reference. `systems`: name, folders of `sample` and the number of its policy in them.
+    Raises DataError as `pairs` and `samples.read` do."""
+    known = samples.read(reference, 0, "eval", language)
+    return {
+        name: pairs(known, samples.read(folders, place, "eval", language), runs, name)
+        for name, folders, place in systems
+    }
 
 
 class Judged(NamedTuple):
@@ -209,6 +224,14 @@ def metrics(results: Mapping[str, WinRate], cost: Cost | None) -> dict[str, floa
         errors = {"standard_error": result.standard_error, "run_standard_error": result.run_standard_error}
         flat |= {f"{label}/{name}": value for label, value in errors.items() if value is not None}
     return flat if cost is None or cost.usd is None else flat | {"usd": cost.usd}
+
+
+def say(language: str, reference: str, results: Mapping[str, WinRate]) -> None:
+    """Logs the rates, and that a rate of 0 or 1 cannot show a difference."""
+    rates = (f"{name} {r.win_rate:.1%} ({r.interval[0]:.1%} to {r.interval[1]:.1%})" for name, r in results.items())
+    progress.say(f"judge[{language}]: win rates against {reference}: {', '.join(rates)}")
+    if results and all(rate.win_rate in (0, 1) for rate in results.values()):
+        progress.say(f"judge[{language}]: one side won every time; compare with a reference of more equal quality")
 
 
 def records(judged: Mapping[str, Judged]) -> list[dict]:

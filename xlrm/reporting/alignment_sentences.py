@@ -39,8 +39,8 @@ def _readings(alignment: Alignment, other: str, name: str) -> str:
 
 def reference(systems: list[JudgedSystem]) -> str:
     """What all systems are compared with."""
-    found = list(dict.fromkeys(system.reference for system in systems))
-    return listed(["the policy before alignment" if name == REFERENCE else name for name in found])
+    references = list(dict.fromkeys(system.reference for system in systems))
+    return listed(["the policy before alignment" if name == REFERENCE else name for name in references])
 
 
 def judged(systems: list[JudgedSystem]) -> str:
@@ -69,15 +69,15 @@ def position(systems: list[JudgedSystem]) -> str:
     )
 
 
-def agreement(one: Agreement) -> str:
+def agreement(models: Agreement) -> str:
     """How far two reward models order the same responses alike."""
-    tau = f", Kendall's tau {signed(one.kendall_tau, 2)}" if one.kendall_tau is not None else ""
+    tau = f", Kendall's tau {signed(models.kendall_tau, 2)}" if models.kendall_tau is not None else ""
     same = (
-        f"{percent(one.ordered_alike)}{PERCENT} of the pairs of responses"
-        if one.ordered_alike is not None
+        f"{percent(models.ordered_alike)}{PERCENT} of the pairs of responses"
+        if models.ordered_alike is not None
         else "no pairs"
     )
-    return f"{language_name(one.first)} and {language_name(one.second)} order {same} alike{tau}"
+    return f"{language_name(models.first)} and {language_name(models.second)} order {same} alike{tau}"
 
 
 def cost(alignment: Alignment) -> str:
@@ -85,9 +85,9 @@ def cost(alignment: Alignment) -> str:
     known = [results.cost for results in alignment.languages if results.cost]
     if not known:
         return ""
-    tokens = sum((one.tokens_in or 0) + (one.tokens_out or 0) for one in known)
-    usd = sum(one.usd or 0.0 for one in known)
-    estimate = sum(one.estimated_usd or 0.0 for one in known)
+    tokens = sum((entry.tokens_in or 0) + (entry.tokens_out or 0) for entry in known)
+    usd = sum(entry.usd or 0.0 for entry in known)
+    estimate = sum(entry.estimated_usd or 0.0 for entry in known)
     dollars = f", ${usd:,.2f} (estimated before: ${estimate:,.2f})" if usd or estimate else ""
     return f"The judge read and wrote {tokens:,} tokens{dollars}."
 

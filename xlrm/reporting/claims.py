@@ -50,7 +50,7 @@ def summary(tested: Sequence[TestedClaim]) -> str:
     """How many claims hold; empty without claims."""
     if not tested:
         return ""
-    counts = Counter(one.outcome.verdict for one in tested)
+    counts = Counter(tested_claim.outcome.verdict for tested_claim in tested)
     parts = [
         f"{count} {words[0] if count == 1 else words[1]}"
         for verdict, words in _WORDS.items()

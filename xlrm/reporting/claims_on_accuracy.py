@@ -36,13 +36,14 @@ def reasoning(material: Material) -> Outcome:
 
 
 def _in_every_language(material: Material, name: str) -> Outcome:
-    found = {one.language: one.deltas[name] for one in material.comparisons if name in one.deltas}
-    if not found:
+    compared = [comparison for comparison in material.comparisons if name in comparison.deltas]
+    deltas = {comparison.language: comparison.deltas[name] for comparison in compared}
+    if not deltas:
         return _ONE_MODEL if not material.comparisons else missing(f"The benchmark has no section {name}.")
-    verdict = every(signed_by(delta.value, delta.p, LEVEL) for delta in found.values())
+    verdict = every(signed_by(delta.value, delta.p, LEVEL) for delta in deltas.values())
     shown = [
         f"{language_name(code)} {points(delta.value)} [{points_range(delta)}], {p_value(delta.p)}"
-        for code, delta in found.items()
+        for code, delta in deltas.items()
     ]
     return Outcome(verdict, f"{'; '.join(shown)}.", "table")
 
@@ -52,13 +53,13 @@ def bounds(material: Material) -> Outcome:
     base = next((name for name in material.facts.bases if "Llama-3.2-3B" in name or "Qwen2.5-3B" in name), "")
     if not base or not material.comparisons:
         return missing("The base model is neither of the two, or has no other reward model.")
-    deltas = {one.language: one.deltas[AVERAGE] for one in material.comparisons}
+    deltas = {comparison.language: comparison.deltas[AVERAGE] for comparison in material.comparisons}
     llama = "Llama" in base
     code = (min if llama else max)(deltas, key=lambda code: deltas[code].value)
     away = [Estimate(*((v - 0.043) * (1 if llama else -1) for v in _ends(delta, llama))) for delta in deltas.values()]
     bound = f"{'smallest' if llama else 'largest'} difference of {base}"
-    found = f"{language_name(code)} {points(deltas[code].value)} [{points_range(deltas[code])}]"
-    return Outcome(every(above(one) for one in away), f"The {bound}: {found}.", "table")
+    shown = f"{language_name(code)} {points(deltas[code].value)} [{points_range(deltas[code])}]"
+    return Outcome(every(above(margin) for margin in away), f"The {bound}: {shown}.", "table")
 
 
 def _ends(delta: Estimate, llama: bool) -> tuple[float, float, float]:
@@ -67,13 +68,14 @@ def _ends(delta: Estimate, llama: bool) -> tuple[float, float, float]:
 
 
 def bases(material: Material) -> Outcome:
-    return missing("A run has one base model: `xlrm compare --table RUN RUN` sets two runs side by side.")
+    return missing("A run has one base model; two runs stand side by side by: xlrm compare --table RUN RUN")
 
 
 def non_latin(material: Material) -> Outcome:
-    found = [one for one in material.comparisons if REASONING in one.deltas and one.language in LANGUAGES]
-    latin = [one for one in found if LANGUAGES[one.language].script == "Latin"]
-    others = [one for one in found if one not in latin]
+    compared = [comparison for comparison in material.comparisons if REASONING in comparison.deltas]
+    comparisons = [comparison for comparison in compared if comparison.language in LANGUAGES]
+    latin = [comparison for comparison in comparisons if LANGUAGES[comparison.language].script == "Latin"]
+    others = [comparison for comparison in comparisons if comparison not in latin]
     if not (latin and others):
         return missing("No difference in Reasoning in both a Latin and another script.")
     ours, theirs = _together(others), _together(latin)
@@ -81,18 +83,19 @@ def non_latin(material: Material) -> Outcome:
     if ours.low > theirs.high or ours.high < theirs.low:
         verdict = "yes" if ours.value > theirs.value else "no"
     shown = [
-        f"{_named(group)} {points(one.value)} [{points_range(one)}]" for group, one in ((others, ours), (latin, theirs))
+        f"{_named(group)} {points(mean.value)} [{points_range(mean)}]"
+        for group, mean in ((others, ours), (latin, theirs))
     ]
     return Outcome(verdict, f"Reasoning, in points: {'; '.join(shown)}.", "table")
 
 
 def _named(comparisons: list[Comparison]) -> str:
-    return names([one.language for one in comparisons])
+    return names([comparison.language for comparison in comparisons])
 
 
 def _together(comparisons: list[Comparison]) -> Estimate:
     """Mean difference in Reasoning; its interval is as wide as if the languages' errors were the same."""
-    deltas = [one.deltas[REASONING] for one in comparisons]
+    deltas = [comparison.deltas[REASONING] for comparison in comparisons]
     return Estimate(
         *(sum(ends) / len(deltas) for ends in zip(*((d.value, d.low, d.high) for d in deltas), strict=True))
     )
@@ -103,7 +106,7 @@ def dominates(material: Material) -> Outcome:
     best, verdicts = [], []
     for on in source.results:
         own = source.accuracy(on, REASONING)
-        rivals = [found for other in others if (found := other.accuracy(on, REASONING))]
+        rivals = [rival for other in others if (rival := other.accuracy(on, REASONING))]
         if own and rivals:
             best.append(all(own.value >= rival.value for rival in rivals))
             verdicts.append(_ahead(own, rivals))
@@ -120,16 +123,16 @@ def _ahead(own: Estimate, rivals: list[Estimate]) -> Verdict:
 
 
 def classifiers(material: Material) -> Outcome:
-    found = [
+    averages = [
         cell for model in material.external if model.kind == "classifier"
         for code, cell in model.averages.items() if code != material.source
     ]  # fmt: skip
-    if not found:
+    if not averages:
         return missing(_EXTERNAL)
-    over = sum(above(cell, _FEW / 100) == "yes" for cell in found)
-    under = sum(above(cell, _FEW / 100) == "no" for cell in found)
-    verdict: Verdict = "yes" if 2 * over > len(found) else "no" if 2 * under > len(found) else "not decided"
-    measured = f"Of {len(found)} averages, the interval of {over} is above {_FEW} %, of {under} below it."
+    over = sum(above(cell, _FEW / 100) == "yes" for cell in averages)
+    under = sum(above(cell, _FEW / 100) == "no" for cell in averages)
+    verdict: Verdict = "yes" if 2 * over > len(averages) else "no" if 2 * under > len(averages) else "not decided"
+    measured = f"Of {len(averages)} averages, the interval of {over} is above {_FEW} %, of {under} below it."
     return Outcome(verdict, measured, "external")
 
 
@@ -171,5 +174,5 @@ def armorm(material: Material) -> Outcome:
         return missing("ArmoRM was not evaluated (external.models: [armorm]).")
     other = rival.averages[material.source]
     verdict: Verdict = "no" if other.low > own.high else "yes" if own.value >= other.value else "not decided"
-    shown = [f"{percent(one.value)}{PERCENT} [{percent_range(one)}]" for one in (own, other)]
+    shown = [f"{percent(accuracy.value)}{PERCENT} [{percent_range(accuracy)}]" for accuracy in (own, other)]
     return Outcome(verdict, f"This run's English model {shown[0]}, ArmoRM {shown[1]}.", "external")

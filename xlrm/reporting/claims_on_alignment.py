@@ -14,19 +14,19 @@ TIED = "zh"
 
 
 def base(material: Material) -> Outcome:
-    found = _differences(material.alignment, BASE)
-    if not found:
+    gains = _differences(material.alignment, BASE)
+    if not gains:
         return _ABSENT
-    return Outcome(every(_sign(one) for one in found.values()), _shown(found), "wins")
+    return Outcome(every(_sign(gain) for gain in gains.values()), _shown(gains), "wins")
 
 
 def largest(material: Material) -> Outcome:
     """By the language in which the policy by the source's reward model gains most: the sign of
     its gain, since the paper's size is of another model and judge."""
-    found = material.alignment.largest_increase if material.alignment else None
-    if not found:
+    increase = material.alignment.largest_increase if material.alignment else None
+    if not increase:
         return _ABSENT
-    code, gain = found
+    code, gain = increase
     return Outcome(_sign(gain), f"At most {_shown({code: gain})}", "wins")
 
 
@@ -46,24 +46,25 @@ def increase(material: Material) -> Outcome:
 def on_par(material: Material) -> Outcome:
     """The claim is that the policy by the source's reward model is better, but level in Chinese; no language where it is
     worse."""
-    found = _differences(material.alignment, TARGET)
-    if not found:
+    differences = _differences(material.alignment, TARGET)
+    if not differences:
         return (
             missing("No two policies of one language, by the English and by its own reward model.")
             if material.alignment
             else _ABSENT
         )
     verdicts: list[Verdict] = [
-        "yes" if code == TIED and _sign(one) != "no" else _sign(one) for code, one in found.items()
+        "yes" if code == TIED and _sign(difference) != "no" else _sign(difference)
+        for code, difference in differences.items()
     ]
-    return Outcome(every(verdicts), _shown(found), "wins")
+    return Outcome(every(verdicts), _shown(differences), "wins")
 
 
 def _differences(alignment: Alignment | None, other: str) -> dict[str, Difference]:
     """Language -> win rate of the policy by the source's reward model minus the other role's."""
     results = alignment.languages if alignment else ()
-    found = {each.language: alignment.difference(each.language, SOURCE, other) for each in results if alignment}
-    return {code: difference for code, difference in found.items() if difference}
+    between = {each.language: alignment.difference(each.language, SOURCE, other) for each in results if alignment}
+    return {code: difference for code, difference in between.items() if difference}
 
 
 def _sign(difference: Difference) -> Verdict:
@@ -72,7 +73,7 @@ def _sign(difference: Difference) -> Verdict:
 
 def _shown(differences: dict[str, Difference]) -> str:
     shown = [
-        f"{language_name(code)} {points(one.value)} [{points_range(one.estimate)}], {p_value(one.p_holm)}"
-        for code, one in differences.items()
+        f"{language_name(code)} {points(difference.value)} [{points_range(difference.estimate)}], {p_value(difference.p_holm)}"
+        for code, difference in differences.items()
     ]
     return f"{'; '.join(shown)}."

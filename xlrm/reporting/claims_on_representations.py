@@ -13,8 +13,8 @@ _ABSENT = missing("Representations were not measured, or of too few models.")
 
 def _models(material: Material) -> dict[str, Similarity]:
     """Models on the same texts; empty if there are none."""
-    found = material.representations.models if material.representations else {}
-    return found if len({len(model.values) for model in found.values()}) == 1 else {}
+    models = material.representations.models if material.representations else {}
+    return models if len({len(model.values) for model in models.values()}) == 1 else {}
 
 
 def nearest(material: Material) -> Outcome:
@@ -23,7 +23,7 @@ def nearest(material: Material) -> Outcome:
     if source not in models or not others:
         return _ABSENT
     away = {name: preservation.farther(models, name, source) for name in others}
-    return Outcome(every(above(one) for one in away.values()), _moved(models), "representations")
+    return Outcome(every(above(distance) for distance in away.values()), _moved(models), "representations")
 
 
 def farthest(material: Material) -> Outcome:
@@ -32,7 +32,7 @@ def farthest(material: Material) -> Outcome:
     if KOREAN not in models or not others:
         return missing("No Korean reward model.") if models else _ABSENT
     away = [preservation.farther(models, KOREAN, name) for name in others]
-    return Outcome(every(above(one) for one in away), _moved(models), "representations")
+    return Outcome(every(above(distance) for distance in away), _moved(models), "representations")
 
 
 def collapse(material: Material) -> Outcome:
@@ -44,8 +44,8 @@ def collapse(material: Material) -> Outcome:
     shifts = {name: preservation.shift(models, name) for name in (source, *others)}
     verdicts = [above(preservation.shift(models, name, than)) for name in others for than in (BASE, source)]
     shown = [
-        f"{model_name(name)} {signed(one.value, 3)} [{signed(one.low, 3)}, {signed(one.high, 3)}]"
-        for name, one in shifts.items()
+        f"{model_name(name)} {signed(shift.value, 3)} [{signed(shift.low, 3)}, {signed(shift.high, 3)}]"
+        for name, shift in shifts.items()
     ]
     return Outcome(every(verdicts), f"f minus the base model's: {'; '.join(shown)}.", "representations")
 
@@ -57,28 +57,28 @@ def _moved(models: dict[str, Similarity]) -> str:
 
 
 def correlation(material: Material) -> Outcome:
-    found = material.transfer.moved if material.transfer else None
-    if not found:
+    moved = material.transfer.moved if material.transfer else None
+    if not moved:
         return missing("Fewer than three reward models with an f and an accuracy in another language.")
-    if not found.interval:
+    if not moved.interval:
         return Outcome(
             "not decided",
-            f"{signed(found.pearson, 2)} over {found.n} models, too few for an interval.",
+            f"{signed(moved.pearson, 2)} over {moved.n} models, too few for an interval.",
             "representations",
         )
-    low, high = found.interval
+    low, high = moved.interval
     verdict: Verdict = "yes" if high < 0 else "no" if low > 0 else "not decided"
     measured = (
-        f"Correlation of |f − base| with the accuracy in other languages {signed(found.pearson, 2)} "
-        f"[{signed(low, 2)}, {signed(high, 2)}], {p_value(found.p)}, over {found.n} models."
+        f"Correlation of |f − base| with the accuracy in other languages {signed(moved.pearson, 2)} "
+        f"[{signed(low, 2)}, {signed(high, 2)}], {p_value(moved.p)}, over {moved.n} models."
     )
     return Outcome(verdict, measured, "representations")
 
 
 def norms(material: Material) -> Outcome:
     """By the Kolmogorov-Smirnov distance of each language's norms from the source's."""
-    found = material.representations.embedding_norms if material.representations else {}
-    far = {name: [away.ks for away in one.distances.values()] for name, one in found.items()}
+    models = material.representations.embedding_norms if material.representations else {}
+    far = {name: [away.ks for away in model.distances.values()] for name, model in models.items()}
     largest = {name: max(distances) for name, distances in far.items() if distances}
     own, others = largest.pop(BASE, None), largest
     if own is None:

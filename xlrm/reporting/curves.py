@@ -24,7 +24,7 @@ class Curves:
     labeler: str
     rows: list[dict[str, float]]
     method: str = ""
-    """Of a training online: grpo or rloo."""
+    """grpo or rloo, for a training online; empty for others."""
 
     @property
     def title(self) -> str:

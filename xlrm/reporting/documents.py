@@ -62,7 +62,8 @@ def check(path: Path) -> str:
 
 def markdown(document: Document) -> str:
     lead = [part for line in document.lead for part in (line, "")]
-    lines = [f"# {document.title}", "", *(f"- {line}" for line in document.legend), "", *lead]
+    legend = [*(f"- {line}" for line in document.legend), *([""] if document.legend else [])]
+    lines = [f"# {document.title}", "", *legend, *lead]
     for grid in document.grids:
         lines += [f"## {grid.title}", "", *markdown_table.head(grid.columns)]
         lines += [

@@ -40,22 +40,22 @@ def document(material: Material, title: str) -> Document:
 
 def lead(material: Material) -> list[str]:
     """The findings, a sentence each."""
-    found = [
+    findings = [
         " · ".join(sentences.about(material.facts)),
         sentences.headline(material.evaluations, material.comparisons, material.mean, material.facts),
         alignment_sentences.answer(material.alignment, material.source) if material.alignment else "",
         claims.summary(claims.test(material)),
     ]
-    return [sentence for sentence in found if sentence]
+    return [sentence for sentence in findings if sentence]
 
 
 def _claims(material: Material) -> Iterator[Grid]:
     rows = [
         [
-            Cell(one.claim.sentence, f"({one.claim.where})"),
-            *map(Cell, (one.outcome.verdict, one.outcome.measured, one.paper)),
+            Cell(tested_claim.claim.sentence, f"({tested_claim.claim.where})"),
+            *map(Cell, (tested_claim.outcome.verdict, tested_claim.outcome.measured, tested_claim.paper)),
         ]
-        for one in claims.test(material)
+        for tested_claim in claims.test(material)
     ]
     if rows:
         yield Grid("The paper's claims", ("claim", "holds here", "this run", "the paper's own tables"), rows, labels=4)
@@ -65,11 +65,14 @@ def _table_1(material: Material) -> Iterator[Grid]:
     parts = [*sections(material.evaluations), AVERAGE]
     paper = table_1() if material.source == "en" else {}
     rows = []
-    for one in material.comparisons:
-        on = one.language
-        for name, evaluation in (("target", one.own), ("English" if paper else material.source, one.source)):
+    for comparison in material.comparisons:
+        on = comparison.language
+        for name, evaluation in (
+            ("target", comparison.own),
+            ("English" if paper else material.source, comparison.source),
+        ):
             rows.append([Cell(language_name(on)), Cell(name), *_accuracies(evaluation, on, parts)])
-        deltas = [one.deltas.get(part) for part in parts]
+        deltas = [comparison.deltas.get(part) for part in parts]
         cells = [Cell(points(delta.value), f"[{points_range(delta, 0)}]") if delta else Cell("–") for delta in deltas]
         rows.append([Cell(language_name(on)), Cell("difference"), *cells])
         cells = [Cell(p_value(delta.p)) if delta else Cell("–") for delta in deltas]
@@ -127,16 +130,16 @@ def _tables_3_to_7(material: Material) -> Iterator[Grid]:
 
 
 def _figure_1(material: Material) -> Iterator[Grid]:
-    found = material.representations
-    if not found:
+    representations = material.representations
+    if not representations:
         return
-    base = found.models[BASE].mean
+    base = representations.models[BASE].mean
     rows = [
         [
-            Cell(model_name(name)), Cell(f"{one.mean:.3f}", f"[{one.interval[0]:.3f}–{one.interval[1]:.3f}]"),
-            Cell("–" if name == BASE else signed(one.mean - base, 3)), Cell(signed(one.mean_cosine, 3)),
+            Cell(model_name(name)), Cell(f"{similarity.mean:.3f}", "[{:.3f}–{:.3f}]".format(*similarity.interval)),
+            Cell("–" if name == BASE else signed(similarity.mean - base, 3)), Cell(signed(similarity.mean_cosine, 3)),
         ]
-        for name, one in found.models.items()
+        for name, similarity in representations.models.items()
     ]  # fmt: skip
     title = _named("Figure 1", "share f of the largest singular value", material)
     yield Grid(title, ("model", "f", "minus base", "mean cosine"), rows, 1, _from(material, "represent"))
@@ -145,9 +148,9 @@ def _figure_1(material: Material) -> Iterator[Grid]:
 def _figure_2(material: Material) -> Iterator[Grid]:
     models = material.representations.embedding_norms if material.representations else {}
     rows = []
-    for name, one in models.items():
-        for language, norms in one.norms.items():
-            away = one.distances.get(language)
+    for name, norms_of in models.items():
+        for language, norms in norms_of.norms.items():
+            away = norms_of.distances.get(language)
             values = ("–",) * 2 if away is None else (f"{away.wasserstein:.4f}", f"{away.ks:.2f}")
             rows.append(
                 [Cell(model_name(name)), Cell(language_name(language)), Cell(str(len(norms))), *map(Cell, values)]
@@ -162,22 +165,22 @@ def _figure_3(material: Material) -> Iterator[Grid]:
     systems = material.judged
     if not systems or not material.alignment:
         return
-    rows = [[Cell(language_name(one.language)), Cell(system_name(one.system)), *_rate(one)] for one in systems]
+    rows = [[Cell(language_name(entry.language)), Cell(system_name(entry.system)), *_rate(entry)] for entry in systems]
     title = _named("Figure 3", f"win rates against {alignment_sentences.reference(systems)}", material)
     columns = ("language", "policy", "win rate", "standard error", "draws", "unreadable", "characters")
     yield Grid(title, columns, rows, 2, _from(material, "judge"))
     differences = [
-        [Cell(language_name(results.language)), Cell(f"{system_name(one.first)} − {system_name(one.second)}"),
-         Cell(points(one.value), f"[{points_range(one.estimate)}]"), Cell(p_value(one.p_holm))]
-        for results in material.alignment.languages for one in results.differences
+        [Cell(language_name(results.language)), Cell(f"{system_name(entry.first)} − {system_name(entry.second)}"),
+         Cell(points(entry.value), f"[{points_range(entry.estimate)}]"), Cell(p_value(entry.p_holm))]
+        for results in material.alignment.languages for entry in results.differences
     ]  # fmt: skip
     if differences:
         compared = ("language", "policies", "difference", "p, adjusted (Holm)")
         yield Grid("Differences of win rates", compared, differences, 2, _from(material, "judge"))
 
 
-def _rate(one: JudgedSystem) -> list[Cell]:
-    rate = one.rate
+def _rate(system: JudgedSystem) -> list[Cell]:
+    rate = system.rate
     lengths = "–" if rate.characters is None else f"{rate.characters[0]:.0f} → {rate.characters[1]:.0f}"
     texts = (share(rate.standard_error), str(rate.draws), f"{rate.unreadable or 0} of {rate.verdicts or 0}", lengths)
     return [_cell(rate.estimate), *map(Cell, texts)]
@@ -185,10 +188,10 @@ def _rate(one: JudgedSystem) -> list[Cell]:
 
 def _agreement(material: Material) -> Iterator[Grid]:
     rows = [
-        [Cell(language_name(one.ranking.language)), Cell(f"{language_name(each.first)}, {language_name(each.second)}"),
+        [Cell(language_name(ranked.ranking.language)), Cell(f"{language_name(each.first)}, {language_name(each.second)}"),
          *map(Cell, (share(each.same_best), share(each.same_pair), share(each.ordered_alike))),
          *(Cell("–" if value is None else signed(value, 2)) for value in (each.kendall_tau, each.pearson))]
-        for one in material.rankings for each in one.ranking.agreements
+        for ranked in material.rankings for each in ranked.ranking.agreements
     ]  # fmt: skip
     if rows:
         columns = (
@@ -206,9 +209,9 @@ def _agreement(material: Material) -> Iterator[Grid]:
 def _responses(material: Material) -> Iterator[Grid]:
     names = ("distinct_share", "cut_share", "empty_share", "other_language_share")
     rows = [
-        [Cell(language_name(one.language)), Cell(system_name(one.policy)), Cell(f"{one.counts.responses:,}"),
-         *(Cell(percent(one.shares[name])) for name in names), Cell(f"{one.counts.mean_characters:.0f}")]
-        for one in material.responses
+        [Cell(language_name(answers.language)), Cell(system_name(answers.policy)), Cell(f"{answers.counts.responses:,}"),
+         *(Cell(percent(answers.shares[name])) for name in names), Cell(f"{answers.counts.mean_characters:.0f}")]
+        for answers in material.responses
     ]  # fmt: skip
     if rows:
         columns = ("language", "policy", "responses", "distinct", "cut", "empty", "another language", "mean characters")
@@ -217,8 +220,8 @@ def _responses(material: Material) -> Iterator[Grid]:
 
 def _artifacts(material: Material) -> Iterator[Grid]:
     rows = [
-        [*map(Cell, (f"#{one.number}", one.record.stage, one.label, one.record.digest[:12], shown(one.uri)))]
-        for one in material.artifacts
+        [*map(Cell, (f"#{made.number}", made.record.stage, made.label, made.record.digest[:12], shown(made.uri)))]
+        for made in material.artifacts
     ]
     if rows:
         yield Grid("Artifacts", ("#", "stage", "run", "digest", "URI"), rows, labels=5)
@@ -227,7 +230,7 @@ def _artifacts(material: Material) -> Iterator[Grid]:
 def _from(material: Material, stage: str) -> str:
     """The artifacts that a table is from."""
     numbers = [
-        f"#{one.number}{f' ({one.label})' if one.label else ''}" for one in lineage.of(material.artifacts, stage)
+        f"#{made.number}{f' ({made.label})' if made.label else ''}" for made in lineage.of(material.artifacts, stage)
     ]
     return f"From {stage} {', '.join(numbers)}." if numbers else ""
 

@@ -73,8 +73,8 @@ def label(record: Record) -> str:
 def of(artifacts: list[Made], stage: str, **config: str) -> list[Made]:
     """Artifacts of a stage whose config has these values."""
     return [
-        one for one in artifacts
-        if one.record.stage == stage and all(one.record.config.get(name) == value for name, value in config.items())
+        artifact for artifact in artifacts
+        if artifact.record.stage == stage and all(artifact.record.config.get(name) == value for name, value in config.items())
     ]  # fmt: skip
 
 

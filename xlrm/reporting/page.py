@@ -111,20 +111,20 @@ def _context(material: Material) -> dict[str, Any]:
 
 
 def _alignment(material: Material) -> dict[str, Any]:
-    found = material.alignment
+    alignment = material.alignment
     names = {SOURCE: f"{language_name(material.source)} RM", TARGET: "own RM", BASE_ROLE: "base policy"}
     rows: dict[str, dict[tuple[str, str], Any]] = {}
-    for results in found.languages if found else ():
+    for results in alignment.languages if alignment else ():
         for pair in COMPARED:
-            if found and (one := found.difference(results.language, *pair)):
+            if alignment and (difference := alignment.difference(results.language, *pair)):
                 key = (names[pair[0]], names[pair[1]])
                 rows.setdefault(language_name(results.language), {})[key] = Difference(
-                    one.value, one.low, one.high, one.p_holm
+                    difference.value, difference.low, difference.high, difference.p_holm
                 )
-    for pair, mean in found.differences.items() if found and len(rows) > 1 else ():
+    for pair, mean in alignment.differences.items() if alignment and len(rows) > 1 else ():
         rows.setdefault("mean", {})[names[pair[0]], names[pair[1]]] = mean
     present = dict.fromkeys(pair for row in rows.values() for pair in row)
-    return {"differences": rows, "compared": list(present), "alignment_means": found.means if found else {}}
+    return {"differences": rows, "compared": list(present), "alignment_means": alignment.means if alignment else {}}
 
 
 def _published(source: str) -> dict[str, Any]:

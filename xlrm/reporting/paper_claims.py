@@ -80,7 +80,7 @@ def _dominates() -> str:
 
 
 def _increase() -> str:
-    points = {one.language: one.points for one in figure_3()}
+    points = {statement.language: statement.points for statement in figure_3()}
     return f"A mean of {points['mean']} cannot exceed the largest increase, which section 4.2 says is {points['es']}."
 
 

@@ -57,18 +57,18 @@ def trainings(lineage: dict[str, Record]) -> list[Trained]:
 
 def responses(lineage: dict[str, Record]) -> list[Responses]:
     """By language, the policy before alignment first. Raises the same errors as `rankings`."""
-    found: dict[tuple[str, str], list[tuple[str, Counts]]] = {}
+    counted: dict[tuple[str, str], list[tuple[str, Counts]]] = {}
     for uri, record, content in _contents(lineage, "sample", SampleCounts):
         policies = [given.uri for given in record.inputs.get("policies", ())]
         for place, splits in enumerate(content.policies):
             name = _system(lineage.get(policies[place])) if place < len(policies) else _elsewhere(record)
             for language, counts in splits.get(JUDGED, {}).items():
-                found.setdefault((language, name), []).append((uri, counts))
-    ordered = sorted(found, key=lambda key: key[1] != REFERENCE)  # stable: the order of the lineage otherwise
-    languages = list(dict.fromkeys(language for language, _ in found))
+                counted.setdefault((language, name), []).append((uri, counts))
+    ordered = sorted(counted, key=lambda key: key[1] != REFERENCE)  # stable: the order of the lineage otherwise
+    languages = list(dict.fromkeys(language for language, _ in counted))
     return [
-        Responses(language, name, _sum(counts for _, counts in found[language, name]), tuple(u for u, _ in found[language, name]))
-        for language in languages for of, name in ordered if of == language
+        Responses(language, name, _sum(part for _, part in parts), tuple(uri for uri, _ in parts))
+        for language in languages for of, name in ordered if of == language and (parts := counted[language, name])
     ]  # fmt: skip
 
 

@@ -215,25 +215,26 @@ def _policy_differences(material: Material) -> Iterator[tuple]:
     if not material.alignment:
         return
     for results in material.alignment.languages:
-        yield from ((results.language, *one.model_dump().values()) for one in results.differences)
+        yield from ((results.language, *difference.model_dump().values()) for difference in results.differences)
     for (first, second), mean in material.alignment.differences.items():
         yield "mean", first, second, mean.value, mean.low, mean.high, mean.p, ""
 
 
 def _agreement(material: Material) -> Iterator[tuple]:
-    for one in material.rankings:
-        yield from ((one.ranking.language, *each.model_dump().values()) for each in one.ranking.agreements)
+    for ranked in material.rankings:
+        yield from ((ranked.ranking.language, *each.model_dump().values()) for each in ranked.ranking.agreements)
 
 
 def _pairs(material: Material) -> Iterator[tuple]:
-    for one in material.rankings:
+    for ranked in material.rankings:
         yield from (
-            (one.ranking.language, name, *each.model_dump().values()) for name, each in one.ranking.labelers.items()
+            (ranked.ranking.language, name, *each.model_dump().values())
+            for name, each in ranked.ranking.labelers.items()
         )
 
 
 def _trained(material: Material) -> Iterator[tuple]:
-    yield from (tuple(one.results.model_dump().values()) for one in material.trained)
+    yield from (tuple(policy.results.model_dump().values()) for policy in material.trained)
 
 
 def _jury(material: Material) -> Iterator[tuple]:
@@ -246,16 +247,19 @@ def _jury(material: Material) -> Iterator[tuple]:
 
 def _kappa(material: Material) -> Iterator[tuple]:
     for results in material.alignment.languages if material.alignment else ():
-        yield from ((results.language, *one.model_dump().values()) for one in results.kappa)
+        yield from ((results.language, *pair.model_dump().values()) for pair in results.kappa)
 
 
 def _responses(material: Material) -> Iterator[tuple]:
-    yield from ((one.language, one.policy, *one.counts.model_dump().values()) for one in material.responses)
+    yield from (
+        (answers.language, answers.policy, *answers.counts.model_dump().values()) for answers in material.responses
+    )
 
 
 def _claims(material: Material) -> Iterator[tuple]:
-    for one in claims.test(material):
-        yield one.claim.key, one.claim.where, one.claim.sentence, one.paper, one.outcome.measured, one.outcome.verdict
+    for tested_claim in claims.test(material):
+        claim, outcome = tested_claim.claim, tested_claim.outcome
+        yield claim.key, claim.where, claim.sentence, tested_claim.paper, outcome.measured, outcome.verdict
 
 
 def _validation(material: Material) -> Iterator[tuple]:

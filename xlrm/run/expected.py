@@ -10,7 +10,7 @@ from xlrm.data import catalog
 from xlrm.data.catalog import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS, PUBLISHED_PARALLEL, Dataset
 from xlrm.data.corpus_schema import Name
 from xlrm.errors import XlrmError
-from xlrm.evaluation import benchmarks
+from xlrm.evaluation import benchmarks, corpus_sources
 from xlrm.languages import LANGUAGES
 from xlrm.run.forecast import Published
 from xlrm.run.sections import Experiment
@@ -52,7 +52,7 @@ def texts(experiment: Experiment) -> Texts:
     return Texts(
         pairs[:train],
         items(benchmarks.TABLE, config.benchmark, config.benchmark_items),
-        alone(PROMPTS, config.prompts, config.train_prompts),
+        alone(PROMPTS, config.prompts, corpus_sources.prompts_curated(config)),
         alone(EVAL_PROMPTS, judged, None if published else config.eval_prompts),
         alone(PARALLEL, config.parallel, config.parallel_texts),
         pairs[train:][:held],

@@ -330,7 +330,8 @@ def _represent(scene: Scene) -> Row:
 
 def _alignment(scene: Scene) -> list[Row]:
     """Sampling, ranking by the source's and the target's reward model, DPO by each, and sampling to judge."""
-    targets, train, judged = scene.experiment.aligned, scene.texts.train_prompts, scene.texts.eval_prompts
+    targets, judged = scene.experiment.aligned, scene.texts.eval_prompts
+    train = scene.texts.to_align_on(scene.config("curate").train_prompts)
     m = len(_labelers(scene))
     k = m * (1 + ("rl" in scene.experiment.stages))
     sample, rank = scene.config("sample", languages=targets), scene.config("rank", language=targets[0], labelers=())
@@ -362,7 +363,7 @@ def _alignment(scene: Scene) -> list[Row]:
 def _online(scene: Scene) -> Row:
     """Reinforcement learning: each response is written, read by the policy's reference and, for RLOO, by the policy again,
     and trained on. Its scoring, a pass of a reward model over the same tokens, counts as one of the policy's."""
-    config, train = scene.config("rl"), scene.texts.train_prompts
+    config, train = scene.config("rl"), scene.texts.to_align_on(scene.config("curate").train_prompts)
     labelers, prompts = len(_labelers(scene)), max(1, len(train))
     passes = config.steps * config.batch_size / config.group / prompts if config.steps else config.epochs
     drawn = scene.answered(train, config.group, config.max_new_tokens, config.max_length, shared=False) * labelers

@@ -86,7 +86,9 @@ def data(experiment: Experiment, only: tuple[Name, ...] = ()) -> list[Step]:
         inputs["translations"] = tuple(step.label for step in translated if step.stage == "translate")
     if own:
         inputs["own"] = tuple(step.label for step in own)
-    checked = {"limits": experiment.limits} if experiment.limits else {}
+    checked: dict[str, Any] = {"limits": experiment.limits} if experiment.limits else {}
+    if experiment.setting("curate", "spare_prompts"):
+        checked["train_prompts"] = experiment.setting("curate", "train_prompts")
     curated = Step("curate", config={"language": experiment.source} | experiment.judged_as_published)
     return [curated, *own, *translated, Step("validate", config=checked, inputs=inputs)]
 

@@ -51,6 +51,10 @@ class Texts:
     parallel: Sequence[float] = field(default_factory=list)
     heldout: Sequence[Item] = field(default_factory=list)
 
+    def to_align_on(self, most: int | None) -> Sequence[float]:
+        """The prompts for alignment without spare ones."""
+        return self.train_prompts[:most]
+
 
 def load(items: Iterable[Item], scale: float = 1.0, limit: float = math.inf, shared: bool = True) -> Load:
     """Tokens of sequences of a prompt and one response each, cut to `limit` tokens. `scale`: tokens for a unit of the

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from xlrm.errors import ConfigError, XlrmError
+from xlrm.errors import XlrmError
 from xlrm.models import loading
 from xlrm.models.base_models import TINY
 from xlrm.models.cards import BaseModelCard
@@ -61,14 +61,9 @@ def run(config: Config, *, output: Path, start: Path | None = None) -> dict[str,
     """`start`: the pretrained model to tune. Raises ArtifactError for a model that is unavailable or incomplete, and
     ConfigError for a name that is not allowed, or for a tuning without `start`."""
     if config.model == TINY:
-        from xlrm.training.pretraining import pretrain, tune
+        from xlrm.training import pretraining
 
-        if config.tuning and start is None:
-            raise ConfigError("needs a pretrained model", where="base.tuning", hint="set policy.tuning instead")
-        if config.tuning and start:
-            metrics = tune(config.pretraining, config.tuning, start, output)
-        else:
-            metrics = pretrain(config.pretraining, output)
+        metrics = pretraining.make(config.pretraining, config.tuning, start, output)
         model_card.write_base_model(output, config.model, None)
         return metrics
     try:

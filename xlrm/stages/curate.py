@@ -49,7 +49,7 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
             config.prompts,
             loaded["prompts"][config.prompts],
             contamination,
-            config.train_prompts,
+            corpus_sources.prompts_curated(config),
             config.seed,
             config.clean,
         )

@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-from pydantic import ValidationInfo, field_validator
-
-from xlrm.errors import ConfigError
 from xlrm.evaluation import juries, length_control, win_rates
 from xlrm.evaluation.results import REFERENCE, JudgedItems, JudgeResults
 from xlrm.models import samples
@@ -22,20 +19,6 @@ class Config(win_rates.Settings):
     first, or `grpo-` and the name of one for a policy trained online."""
     reference: str = REFERENCE
     """Name of what the responses are compared with, for the results; `base` is the policy before alignment."""
-    judge: table.Entries | None = None
-    """Who judges: phrasebook (knows the right answers to its own prompts), a generative model as in `external.models`, such
-    as gpt-4o, served=MODEL_ID or self-taught=FOLDER, reward=MODEL (a reward model, docs/models.md), human=FILE (verdicts of
-    people, docs/alignment.md), or a list of several, whose mean counts; null leaves the aligned policies unjudged."""
-
-    @field_validator("judge")
-    @classmethod
-    def _known(cls, judge: table.Entries | None, others: ValidationInfo) -> table.Entries | None:
-        try:
-            if judge is not None:
-                table.check(judge, others.data.get("rubric"))
-        except ConfigError as error:
-            raise ValueError(f"{error.message}; {error.hint or table.ALLOWED}, or null for no verdicts") from error
-        return judge
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
@@ -60,13 +43,9 @@ def run(
     ConfigError without a judge, DataError for responses to different prompts, and the errors of `table.judge`."""
     judge = table.required(config.judge)
     control = length_control.load(config.length_control, config.language)
-    folders = [(REFERENCE, base, 0)] if base else []
-    folders += [(name, candidates, place) for place, name in enumerate(config.labelers)]
-    known = samples.read(reference, 0, "eval", config.language)
-    pairs = {
-        name: win_rates.pairs(known, samples.read(of, place, "eval", config.language), config.runs, name)
-        for name, of, place in folders
-    }
+    systems = [(REFERENCE, base, 0)] if base else []
+    systems += [(name, candidates, place) for place, name in enumerate(config.labelers)]
+    pairs = win_rates.read_pairs(reference, systems, config.language, config.runs)
     verdicts = table.judge(judge, config, [pair for of in pairs.values() for pair in of], config.language)
     judged = win_rates.by_system(pairs, verdicts.judgements)
     write_jsonl(output / "verdicts.jsonl", win_rates.records(judged))
@@ -77,4 +56,5 @@ def run(
         language=config.language, judge=", ".join(table.split(judge)), reference=config.reference,
         results=results, differences=win_rates.differences(items, config.language, config.reference), **more,
     ).write(output)  # fmt: skip
+    win_rates.say(config.language, config.reference, results)
     return win_rates.metrics(results, more["cost"])

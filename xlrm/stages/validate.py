@@ -9,7 +9,7 @@ from xlrm.data.corpus_schema import Description
 from xlrm.errors import GateError
 from xlrm.languages import InLanguages
 from xlrm.store.jsonl import write_jsonl
-from xlrm.validation import corpus_check, report
+from xlrm.validation import corpus_check, prompt_choice, report
 from xlrm.validation.limits import Limits
 
 
@@ -17,6 +17,9 @@ class Config(InLanguages):
     max_reject_share: float = Field(0.05, ge=0, le=1)
     """Maximum share of a file's rows that may fail in a language beyond the share expected of sound translations, with
     an allowance for chance in small files; above it the stage fails (formula: docs/validation.md)."""
+    train_prompts: int | None = Field(None, ge=1)
+    """Prompts for alignment to write for each language, of those that pass; null for all. Pipelines fill in
+    curate.train_prompts, of which curate.spare_prompts is a surplus."""
     parity: bool = False
     """Whether a row that fails in one language is dropped in all; rows are matched by their ids."""
     limits: Limits = Limits()
@@ -48,5 +51,6 @@ def run(
     (output / "data_docs.html").write_text(report.data_docs(summary, reports), encoding="utf-8")
     if not summary.passed:
         raise GateError(report.refusal(reports, kept), where="validate.max_reject_share", value=config.max_reject_share)
-    corpus_check.write(loaded, kept, output)
+    chosen = prompt_choice.choose(loaded, kept, config.train_prompts)
+    corpus_check.write(loaded, chosen, output)
     return report.metrics(summary, loaded, reports)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from xlrm import progress
 from xlrm.data.phrasebook import language as phrasebook
 from xlrm.data.phrasebook import questions
+from xlrm.errors import ConfigError
 from xlrm.models.base_models import BASE_MODELS, TINY
 from xlrm.store import unfinished
 from xlrm.training import checkpoints, curves, finite
@@ -171,6 +172,16 @@ def _optimizer(model: "PreTrainedModel", config: Pretraining | Tuning) -> "torch
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     chosen = {id(p) for p in matrices}
     return MuonAndAdamW(matrices, [p for p in model.parameters() if id(p) not in chosen])
+
+
+def make(pretraining: Pretraining, tuning: Tuning | None, start: Path | None, output: Path) -> dict[str, float]:
+    """Pretrains a model or, with `tuning`, tunes the pretrained one in the folder `start`. Writes and returns what `pretrain`
+    does. Raises ConfigError for a tuning without `start`."""
+    if tuning is None:
+        return pretrain(pretraining, output)
+    if start is None:
+        raise ConfigError("needs a pretrained model", where="base.tuning", hint="set policy.tuning instead")
+    return tune(pretraining, tuning, start, output)
 
 
 def pretrain(config: Pretraining, output: Path) -> dict[str, float]:

@@ -327,11 +327,11 @@ def chats(codes: list[str], seed: int, careless: float) -> Iterator[Document]:
     for question in _asked(rng):
         answer, code = rng.choice(question.right), rng.choice(codes)
         if rng.random() < careless:
-            said = _careless(rng, question, answer)
+            text = _careless(rng, question, answer)
         else:
             talk = rng.random() < 0.2 and question.topic != "instructions"
-            said = _politely(rng, answer) if talk else (answer,)
-        yield Document((question.prompt, said), (code, code))
+            text = _politely(rng, answer) if talk else (answer,)
+        yield Document((question.prompt, text), (code, code))
 
 
 def _careless(rng: random.Random, question: Question, answer: Sentence) -> Text:

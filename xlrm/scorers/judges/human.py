@@ -60,8 +60,8 @@ class HumanJudge:
         by_id: dict[str, list[Row]] = {}
         for row in rows:
             by_id.setdefault(row.id, []).append(row)
-        found = [_of_pair(by_id.get(pair.id, ()), pair) for pair in pairs]
-        missing = sum(not votes for votes in found)
+        by_pair = [_of_pair(by_id.get(pair.id, ()), pair) for pair in pairs]
+        missing = sum(not votes for votes in by_pair)
         progress.say(f"judge[human]: {len(rows):,} verdicts; {missing:,} of {len(pairs):,} pairs have none")
         if pairs and missing > max_missing_share * len(pairs):
             raise GateError(
@@ -69,7 +69,7 @@ class HumanJudge:
                 where="judge.max_missing_share", value=max_missing_share,
                 hint="fill in the sheet further, or allow more; pairs without a verdict are left out of the win rate",
             )  # fmt: skip
-        return Verdicts([_judgement(votes) for votes in found], agreement=_agreement(found))
+        return Verdicts([_judgement(votes) for votes in by_pair], agreement=_agreement(by_pair))
 
 
 def find(file: str) -> HumanJudge:
@@ -157,11 +157,11 @@ def _of_pair(rows: Iterable[Row], pair: Pair) -> dict[str, float]:
 
 
 def _judgement(votes: Mapping[str, float]) -> Voted:
-    """Of as many verdicts as people, all for the order a, b; an unreadable one without any."""
+    """Judgement with as many verdicts as people, all for the order a, b; an unreadable one without any."""
     given = tuple(votes.values()) or (None,)
     return Voted((True,) * len(given), given, votes=votes)
 
 
-def _agreement(found: Sequence[Mapping[str, float]]) -> list[agreement.Agreement]:
-    people = dict.fromkeys(name for votes in found for name in votes)
-    return agreement.of_all({name: [votes.get(name) for votes in found] for name in people})
+def _agreement(by_pair: Sequence[Mapping[str, float]]) -> list[agreement.Agreement]:
+    people = dict.fromkeys(name for votes in by_pair for name in votes)
+    return agreement.of_all({name: [votes.get(name) for votes in by_pair] for name in people})

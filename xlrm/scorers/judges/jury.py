@@ -11,7 +11,7 @@ def combined(members: Mapping[str, Verdicts]) -> Verdicts:
     """The verdicts of a jury. Its preference for a pair is the mean of those of its members, whatever the prompt and scale
     of each, so that a judge that is not sure weighs less; a member whose verdict is unreadable has no vote, and without
     any vote the jury's is unreadable."""
-    votes = {name: [vote(judgement) for judgement in said.judgements] for name, said in members.items()}
+    votes = {name: [vote(judgement) for judgement in verdicts.judgements] for name, verdicts in members.items()}
     judgements = [_judgement(dict(zip(votes, each, strict=True))) for each in zip(*votes.values(), strict=True)]
     return Verdicts(judgements, members=members, agreement=agreement.of_all(votes))
 

@@ -151,18 +151,28 @@ class Judge:
         known = self._answers([question.key for questions in opened for question in questions])
         judgements = [self._judgement(pair, each, known) for pair, each in zip(pairs, asked, strict=True)]
         self.cost.verdicts += sum(len(judgement.verdicts) for judgement in judgements)
-        self.cost.unreadable += sum(judgement.unreadable for judgement in judgements)
+        self.cost.unreadable += (unreadable := sum(judgement.unreadable for judgement in judgements))
+        if unreadable and self._first_token:
+            progress.say(
+                f"{self.model.name} gave {unreadable:,} answers without the letter that was asked for among its most likely "
+                f"tokens; one that thinks first needs room for it, as {self.section}.max_new_tokens=4096"
+            )
         return judgements
 
     def questions(self, pair: Pair) -> list[Question]:
-        """One for each order. Runs differ in the order where it is drawn, and in the answer where it is sampled; one run
-        of a question about both orders, without sampling or for log-probabilities, answers for all runs."""
-        run = pair.run if self.decoding.temperature and not self.prompt.top_logprobs else 0
+        """One for each order. Runs differ in the order where it is drawn, and in the answer where it is sampled: an answer
+        in both orders that is greedy, or the log-probabilities of a first token, is that of every run."""
+        run = pair.run if self.decoding.temperature and not self._first_token else 0
         shown = [
             (a_first, (pair.a, pair.b) if a_first else (pair.b, pair.a))
             for a_first in a_first_in(self.settings.orders, pair, self.settings.seed)
         ]
         return [Question(first, self.prompt.messages(pair.prompt, *responses), run) for first, responses in shown]
+
+    @property
+    def _first_token(self) -> bool:
+        """Whether the answer is a token's log-probabilities, before which nothing is written."""
+        return self.prompt.top_logprobs > 0 and self.decoding.max_new_tokens == 1
 
     def _asks(self, pair: Pair) -> bool:
         return self.prompt.asks_equal or pair.a != pair.b
@@ -179,8 +189,8 @@ class Judge:
         known: dict[Key, Completion] = {}
         for run, messages in _by_run(keys).items():
             for asked, text in self.memory.look_up(messages, run).items():
-                answer = saved.read(text or "", self.prompt.top_logprobs)
-                if self.prompt.preference(answer) is not None:
+                answer = saved.read(text, self.prompt.top_logprobs) if text else None
+                if answer and self.prompt.preference(answer) is not None:
                     known[run, asked] = answer
         return known
 
@@ -217,8 +227,8 @@ class Judge:
         return {(run, asked): answer for asked, (answer,) in zip(messages, completions, strict=True)}
 
     def _kept(self, completion: Completion) -> Completion:
-        """What is saved of an answer."""
-        return completion
+        """What is saved of an answer: not the log-probabilities of a thinking, which may be thousands."""
+        return replace(completion, logprobs=completion.answer_logprobs[:1], pieces=())
 
     def _check(self) -> None:
         share = self.settings.max_refused_share

@@ -74,11 +74,11 @@ def load(model: RewardModel, settings: Settings, rubric: Rubric, references: Map
 def read_references(file: str, language: str) -> dict[str, str]:
     """Id of a prompt -> reference answer, from rows with id and reference. `file` may have {language} for the language's
     code. Raises DataError for a row without them."""
-    name, found = file.replace("{language}", language), {}
+    name, references = file.replace("{language}", language), {}
     for number, row in RowFile(name).numbered():
         with within(f"{name}:{number}: "):
             for column in ("id", "reference"):
                 if not isinstance(row.get(column), str):
                     raise DataError("a text is required", where=column, value=row.get(column))
-            found[row["id"]] = row["reference"]
-    return found
+            references[row["id"]] = row["reference"]
+    return references

@@ -70,10 +70,10 @@ def rating(answer: Completion) -> Rating | None:
     With log-probabilities it is sum_n n p(n) / sum_n p(n) over the numbers n that the judge could have written there. Where
     a number may be written in two tokens, `1` is left out unless it was written: it may be the beginning of 10.
     """
-    found = _RATING.fullmatch(_last_line(answer))
-    if not found or not LOWEST <= float(found["number"]) <= HIGHEST:
+    match = _RATING.fullmatch(_last_line(answer))
+    if not match or not LOWEST <= float(match["number"]) <= HIGHEST:
         return None
-    written = float(found["number"])
+    written = float(match["number"])
     place = place_of(answer) if written.is_integer() else None
     expected = None if place is None else _expected(answer.logprobs[place : place + 2], int(written))
     return Rating(written, False) if expected is None else Rating(expected, True)
@@ -83,10 +83,10 @@ def place_of(answer: Completion) -> int | None:
     """Position of the token that begins with the rating's number; None without log-probabilities, or where the number
     shares a token with the text before it."""
     line, text = _last_line(answer), "".join(answer.pieces)
-    found, begins = _RATING.fullmatch(line), text.rfind(line)
-    if not found or begins < 0:
+    match, begins = _RATING.fullmatch(line), text.rfind(line)
+    if not match or begins < 0:
         return None
-    start, before = begins + found.start("number"), 0
+    start, before = begins + match.start("number"), 0
     for place, piece in enumerate(answer.pieces):
         if before + len(piece) > start:
             return None if text[before:start].strip() else place
@@ -119,9 +119,9 @@ def _expected(likely: Sequence[Mapping[str, float]], written: int) -> float | No
             if str(int(digits)) == digits and LOWEST <= int(digits) <= HIGHEST:
                 numbers[int(digits)] = numbers.get(int(digits), 0.0) + math.exp(value)
     if not long and 1 in numbers:
-        one = numbers.pop(1)
+        first = numbers.pop(1)
         if written in (1, HIGHEST):
             zero = sum(math.exp(v) for token, v in (likely[1] if len(likely) > 1 else {}).items() if token[:1] == "0")
-            numbers |= {1: one * max(0.0, 1 - zero), HIGHEST: one * min(1.0, zero)}
+            numbers |= {1: first * max(0.0, 1 - zero), HIGHEST: first * min(1.0, zero)}
     total = sum(numbers.values())
     return sum(number * p for number, p in numbers.items()) / total if written in numbers and total > 0 else None

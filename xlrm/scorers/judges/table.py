@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from xlrm import progress
 from xlrm.errors import ConfigError, GateError
@@ -66,6 +66,11 @@ class Settings(PolicySettings):
     """Largest share of pairs that the file of a judge human=FILE may have no verdict on; above it the stage stops. Such
     pairs are left out of the win rate, as unreadable verdicts are."""
 
+    judge: Entries | None = None
+    """Who judges: phrasebook (knows the right answers to its own prompts), a generative model as in `external.models`, such
+    as gpt-4o, served=MODEL_ID or self-taught=FOLDER, reward=MODEL (a reward model, docs/models.md), human=FILE (verdicts of
+    people, docs/alignment.md), or a list of several, whose mean counts; null leaves the aligned policies unjudged."""
+
     @field_validator("rubric")
     @classmethod
     def _is_a_rubric(cls, name: str | None) -> str | None:
@@ -75,6 +80,16 @@ class Settings(PolicySettings):
         except ConfigError as error:
             raise ValueError(f"{error.message}; {error.hint}") from error
         return name
+
+    @field_validator("judge")
+    @classmethod
+    def _known(cls, judge: Entries | None, others: ValidationInfo) -> Entries | None:
+        try:
+            if judge is not None:
+                check(judge, others.data.get("rubric"))
+        except ConfigError as error:
+            raise ValueError(f"{error.message}; {error.hint or ALLOWED}, or null for no verdicts") from error
+        return judge
 
     @model_validator(mode="after")
     def _rubric_has_what_it_shows(self) -> Self:
@@ -129,11 +144,11 @@ def find(entry: str) -> Found:
 def check(entries: Entries, rubric: str | None) -> None:
     """Raises ConfigError for an entry that names no judge, a repeated one or none, and for a rubric that nobody reads."""
     names = split(entries)
-    found = [find(entry) for entry in names]
-    models = [judge.name for judge in found if isinstance(judge, RewardModel)]
+    judges = [find(entry) for entry in names]
+    models = [judge.name for judge in judges if isinstance(judge, RewardModel)]
     if not names or len(set(names)) < len(names) or len(set(models)) < len(models):
         raise ConfigError("one judge or several different ones are required", value=list(names))
-    if rubric is not None and not any(isinstance(judge, RewardModel) for judge in found):
+    if rubric is not None and not any(isinstance(judge, RewardModel) for judge in judges):
         raise ConfigError(
             f"gives verdicts only, and rubric={rubric} is for generative judges", value=", ".join(names),
             hint="leave out the rubric, or name a model that writes",
@@ -176,26 +191,26 @@ def judge(entries: Entries, settings: Settings, pairs: Sequence[Pair], language:
     Raises ConfigError for a judge that cannot be asked or is too expensive, ArtifactError for one that is unavailable,
     DataError for files that cannot be used, GateError for one that refuses too many questions, costs too much or has no
     verdict on too many pairs."""
-    found = {entry: find(entry) for entry in split(entries)}
-    asked = {each: _asked(each, settings, language) for each in found.values() if isinstance(each, RewardModel)}
-    for each in found.values():
+    judges = {entry: find(entry) for entry in split(entries)}
+    asked = {each: _asked(each, settings, language) for each in judges.values() if isinstance(each, RewardModel)}
+    for each in judges.values():
         if isinstance(each, RewardJudge):
             each.check(settings.scoring)
     pairwise.prepare({model.name: judge for model, judge in asked.items()}, pairs, settings, SECTION)
-    said: dict[str, Verdicts] = {}
-    for entry, each in found.items():
+    verdicts: dict[str, Verdicts] = {}
+    for entry, each in judges.items():
         who = asked[each] if isinstance(each, RewardModel) else each
-        said[entry] = _verdicts(who, settings, pairs, language)
-        _check_budget(said, settings)
-    return jury.combined(said) if len(said) > 1 else next(iter(said.values()))
+        verdicts[entry] = _verdicts(who, settings, pairs, language)
+        _check_budget(verdicts, settings)
+    return jury.combined(verdicts) if len(verdicts) > 1 else next(iter(verdicts.values()))
 
 
-def _check_budget(said: Mapping[str, Verdicts], settings: Settings) -> None:
+def _check_budget(verdicts: Mapping[str, Verdicts], settings: Settings) -> None:
     """A judge checks its own cost while it is asked."""
-    spent = sum(verdicts.cost.usd or 0.0 for verdicts in said.values() if verdicts.cost)
+    spent = sum(each.cost.usd or 0.0 for each in verdicts.values() if each.cost)
     if settings.max_usd is not None and spent > settings.max_usd:
         raise GateError(
-            f"{', '.join(said)} have cost {pairwise.dollars(spent)}, which is more",
+            f"{', '.join(verdicts)} have cost {pairwise.dollars(spent)}, which is more",
             where=f"{SECTION}.max_usd", value=settings.max_usd,
             hint="their answers are kept, and a run with a higher limit continues from there",
         )  # fmt: skip
@@ -226,7 +241,7 @@ def _verdicts(
     return Verdicts(judgements, who.cost)
 
 
-def _version(found: Found, settings: pairwise.Settings) -> str | None:
-    if isinstance(found, RewardModel):
-        return pairwise.version(found, settings)
-    return found.version() if isinstance(found, RewardJudge) else None
+def _version(judge: Found, settings: pairwise.Settings) -> str | None:
+    if isinstance(judge, RewardModel):
+        return pairwise.version(judge, settings)
+    return judge.version() if isinstance(judge, RewardJudge) else None

@@ -14,7 +14,7 @@ class Scored(Judgement):
     """A judgement that follows from a score of each response: the higher one is better."""
 
     scores: tuple[float | None, float | None] = (None, None)
-    """Of response a and response b; None where there is none."""
+    """Scores of response a and response b; None where there is none."""
     unit: Literal["rewards", "ratings"] = "rewards"
     weighted: tuple[bool, ...] = ()
     """For ratings: whether each is an expected value over the log-probabilities of numbers, rather than the number that
@@ -43,9 +43,9 @@ class Verdicts:
     cost: Cost | None = None
     """Questions, tokens and dollars of a generative judge; None for others, and for a jury, whose members have theirs."""
     members: Mapping[str, "Verdicts"] = field(default_factory=dict)
-    """Of a jury: entry -> what it said."""
+    """Members of a jury: entry -> what it judged."""
     agreement: Sequence[Agreement] = ()
-    """Of each two members of a jury, or people."""
+    """How far each two members of a jury, or people, agree."""
 
 
 def by_scores(a: float | None, b: float | None) -> float | None:
