@@ -348,3 +348,17 @@ def test_wrong_input_is_one_line_and_status_two(config, arguments, place) -> Non
     wrong = invoke(config, *arguments)
     assert wrong.exit_code == 2 and place in wrong.output
     assert len(wrong.output.strip().splitlines()) == 1
+
+
+def test_responses_of_a_served_model_have_the_price_of_their_tokens() -> None:
+    """A Spanish prompt has 120 tokens, a response 360; 10,000 prompts are answered four times, 805 five times or once."""
+    for price, usd in (([1, 0], 805 * 120e-6), ([0, 1], 805 * 360e-6)):
+        overrides = ("judge.judge=gpt-4o", "reference.served=m", f"reference.usd_per_million={price}")
+        (compared,) = [row for row in rows(*overrides)["sample"] if "to compare with" in row.what]
+        assert compared.usd == pytest.approx(usd) and compared.flop == 0
+    several = ("sample.runs=5", "sample.judged_temperature=1", "sample.served=m", "sample.usd_per_million=[0, 1]")
+    before, *_, aligned = rows(*several)["sample"]
+    assert before.usd == pytest.approx((40_000 + 805 * 5) * 360e-6) and not before.flop
+    assert aligned.flop and not aligned.usd
+    (given, *_) = rows("sample.given=a-{language}.jsonl")["sample"]
+    assert (given.tokens, given.flop, given.usd) == (0, 0, 0)

@@ -125,6 +125,7 @@ class Policy:
             with contextlib.closing(progress.Counter("sample", left, "responses")) as counter:
                 for block in blocks(wanted, max(1, self.engine.block // samples)):
                     responses |= self._ask({key: by_key[key] for key in block}, known, decoding, kept, counter)
+                    kept.send()
                     self._check_cost()
         return [responses[_key(prompt)] for prompt in prompts]
 

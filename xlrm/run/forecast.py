@@ -18,7 +18,7 @@ from xlrm.languages import LANGUAGES
 from xlrm.models import reward_models
 from xlrm.models.base_models import TINY
 from xlrm.models.compute import Kind, Shape, flops
-from xlrm.run import judges, workloads
+from xlrm.run import judges, response_costs, workloads
 from xlrm.run.assumptions import A100, peak
 from xlrm.run.judges import Judge
 from xlrm.run.sections import CROSS_LINGUAL, POLICY, Experiment
@@ -337,27 +337,34 @@ def _alignment(scene: Scene) -> list[Row]:
     sample, rank = scene.config("sample", languages=targets), scene.config("rank", language=targets[0], labelers=())
     align = scene.config("align", language=targets[0], labeler=targets[0])
     drawn = scene.answered(train, sample.samples, sample.max_new_tokens, shared=False)
-    single = scene.answered(judged, 1, sample.max_new_tokens, shared=False)
+    single = scene.answered(judged, sample.runs, sample.max_new_tokens, shared=False)
     ranked = scene.answered(train, sample.samples, sample.max_new_tokens, rank.max_length)
     pairs = scene.answered(train, 2, sample.max_new_tokens, align.max_length) * m
     kind: Kind = "checkpointed" if align.gradient_checkpointing else "training"
     n, samples = len(targets), f"{len(train):,} prompts x {sample.samples}"
     what = (
-        f"{n} languages x ({samples} + {len(judged):,} to judge by)", f"{m} reward models x {n} languages x {samples}",
-        f"{m * n} policies, {len(train):,} pairs each", f"{k * n} aligned policies x {len(judged):,} to judge",
+        f"{n} languages x ({samples} + {_times(len(judged), sample.runs)} to judge by)",
+        f"{m} reward models x {n} languages x {samples}",
+        f"{m * n} policies, {len(train):,} pairs each", f"{k * n} aligned policies x {_times(len(judged), sample.runs)} to judge",
     )  # fmt: skip
     passes: dict[Kind, float] = {"forward": 1, kind: align.epochs}
     policies = _weights([scene.policy] * m * n, LOADED_IN)
+    before = scene.row(
+        "sample", what[0], "decoding", sample.precision, drawn + single, {"forward": 1}, head=True, of=scene.policy
+    )
     return [
-        scene.row(
-            "sample", what[0], "decoding", sample.precision, drawn + single, {"forward": 1}, head=True, of=scene.policy
-        ),
+        response_costs.elsewhere(before, scene, "sample", [(train, sample.samples), (judged, sample.runs)]),
+        *response_costs.reference(before, scene),
         scene.row("rank", what[1], "scoring", rank.precision, ranked, {"forward": m}),
         scene.row("align", what[2], "training", align.precision, pairs, passes, True, scene.policy, policies),
         scene.row(
             "sample", what[3], "decoding", sample.precision, single, {"forward": k}, True, scene.policy, aligned=True
         ),
     ]
+
+
+def _times(prompts: int, runs: int) -> str:
+    return f"{prompts:,}" if runs == 1 else f"{prompts:,} x {runs}"
 
 
 def _online(scene: Scene) -> Row:
