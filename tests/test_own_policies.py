@@ -19,7 +19,14 @@ from xlrm.run.workloads import Item, Texts
 from xlrm.store.jsonl import write_jsonl
 
 SHORT = {
-    "dpo": ("sample.max_new_tokens=8", "sample.samples=3", "align.max_length=64", "align.learning_rate=1e-3"),
+    "dpo": (
+        "sample.max_new_tokens=8",
+        "sample.samples=3",
+        "rank.unfinished=keep",
+        "align.batch_size=6",
+        "align.max_length=64",
+        "align.learning_rate=1e-3",
+    ),
     "rloo": ("rl.max_new_tokens=8", "rl.group=3", "rl.batch_size=6", "rl.steps=2", "rl.learning_rate=1e-3"),
 }
 

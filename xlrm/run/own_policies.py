@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from xlrm import progress
 from xlrm.data.corpus_schema import CORPUS_PROMPTS
-from xlrm.errors import ConfigError
+from xlrm.errors import ConfigError, DataError
 from xlrm.models import base_models
 from xlrm.processes import launch
 from xlrm.run import own_data
@@ -107,7 +107,14 @@ def run(made: Settings, policy: str, reward: str, name: str) -> Artifact:
     given: Inputs = {"policies": [policy], "corpora": corpus.uri}
     samples = run_stage("sample", made["sample"], given, experiment=name)
     ranked = run_stage("rank", made["rank"], {"samples": [samples.uri], "reward_models": [reward]}, experiment=name)
-    values = sized(made, "align", int(ranked.record.metrics[f"pairs/{LABELER}"]))
+    pairs = int(ranked.record.metrics[f"pairs/{LABELER}"])
+    if not pairs:
+        cut = samples.record.metrics["cut"] / max(1.0, samples.record.metrics["responses"])
+        raise DataError(
+            "no prompt has two different finished responses with different rewards", where="--prompts",
+            hint=f"{cut:.0%} of the responses were cut at sample.max_new_tokens; see rank.unfinished",
+        )  # fmt: skip
+    values = sized(made, "align", pairs)
     return run_stage("align", values, {"policy": policy, "ranked": ranked.uri}, experiment=name)
 
 
