@@ -381,7 +381,7 @@ def test_a_budget_that_is_kept_starts() -> None:
     )
     with refused(ConfigError, "test: plan.max_usd", found.usd - 1) as raised:
         build(raw, limits | {"plan.max_usd": found.usd - 1}, "test")
-    assert re.findall(r" h of (\w+)", raised.value.hint) == ["evaluate", "sample", "translate"]
+    assert re.findall(r" h of (\w+)", raised.value.hint) == ["sample", "evaluate", "translate"]
 
 
 def test_translating_alone_may_be_too_much_once_it_is_counted() -> None:
