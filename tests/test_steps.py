@@ -60,7 +60,7 @@ def test_paper_a_has_the_steps_of_its_sections() -> None:
     count = {stage: sum(step.stage == stage for step in made.values()) for stage in STAGES}
     assert count == {
         "curate": 1, "plan": 1, "translate": 4, "validate": 1, "base": 2, "reward": 5, "evaluate": 5, "external": 1,
-        "sample": 4 + 4 + 4, "rank": 4, "align": 8, "rl": 0, "judge": 0, "represent": 1, "register": 1, "report": 1,
+        "sample": 4 + 4 + 4, "rank": 4, "align": 8, "rl": 0, "judge": 4, "represent": 1, "register": 1, "report": 1,
     }  # fmt: skip
     assert made["base"].config["model"] == "Qwen/Qwen2.5-3B-Instruct", "section 2.2"
     assert made["base-policy"].config["model"] == "Qwen/Qwen2.5-7B-Instruct", (
@@ -68,7 +68,8 @@ def test_paper_a_has_the_steps_of_its_sections() -> None:
     )
     assert made["reward-ko"].inputs["base"] == made["represent"].inputs["base"] == "base"
     assert made["align-ko-en"].inputs["policy"] == "base-policy" == made["sample-policy-ko"].inputs["policies"][0]
-    assert "verdicts" not in made["report"].inputs
+    assert made["report"].inputs["verdicts"] == tuple(f"judge-{code}" for code in ("es", "it", "ko", "zh"))
+    assert made["judge-ko"].inputs["reference"] == ("sample-reference-ko",)
     assert made["rank-ko"].inputs == {"samples": ("sample-policy-ko",), "reward_models": ("reward-en", "reward-ko")}
     assert made["align-ko-en"].config == made["align-ko-ko"].config | {"labeler": "en"}
     assert made["reward-es"].config["learning_rate"] == 1e-5, "the experiment's section, and the language on top"
