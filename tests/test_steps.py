@@ -60,7 +60,7 @@ def test_paper_a_has_the_steps_of_its_sections() -> None:
     count = {stage: sum(step.stage == stage for step in made.values()) for stage in STAGES}
     assert count == {
         "curate": 1, "plan": 1, "translate": 4, "validate": 1, "base": 2, "reward": 5, "evaluate": 5, "external": 1,
-        "sample": 4 + 4, "rank": 4, "align": 8, "rl": 0, "judge": 0, "represent": 1, "register": 1, "report": 1,
+        "sample": 4 + 4 + 4, "rank": 4, "align": 8, "rl": 0, "judge": 4, "represent": 1, "register": 1, "report": 1,
     }  # fmt: skip
     assert made["base"].config["model"] == "Qwen/Qwen2.5-3B-Instruct", "section 2.2"
     assert made["base-policy"].config["model"] == "Qwen/Qwen2.5-7B-Instruct", (
@@ -68,7 +68,8 @@ def test_paper_a_has_the_steps_of_its_sections() -> None:
     )
     assert made["reward-ko"].inputs["base"] == made["represent"].inputs["base"] == "base"
     assert made["align-ko-en"].inputs["policy"] == "base-policy" == made["sample-policy-ko"].inputs["policies"][0]
-    assert "verdicts" not in made["report"].inputs
+    assert made["report"].inputs["verdicts"] == tuple(f"judge-{code}" for code in ("es", "it", "ko", "zh"))
+    assert made["judge-ko"].inputs["reference"] == ("sample-reference-ko",)
     assert made["rank-ko"].inputs == {"samples": ("sample-policy-ko",), "reward_models": ("reward-en", "reward-ko")}
     assert made["align-ko-en"].config == made["align-ko-ko"].config | {"labeler": "en"}
     assert made["reward-es"].config["learning_rate"] == 1e-5, "the experiment's section, and the language on top"
@@ -172,10 +173,9 @@ def test_the_policy_before_alignment_may_answer_elsewhere_and_aligned_ones_here(
 
 
 def test_spare_prompts_are_curated_and_what_is_asked_for_is_written() -> None:
-    raw = {"name": "x", "targets": ["es"], **sections(curate={"train_prompts": 30, "spare_prompts": 0.1})}
+    raw = {"name": "x", "targets": ["es"], **sections(curate={"train_prompts": 40, "spare_prompts": 0.1})}
     made = steps("cross-lingual-transfer", build(raw, {}, "test"))
-    assert made["validate"].config["train_prompts"] == 30
-    assert "train_prompts" not in steps("retrain", NINE)["validate"].config
+    assert made["validate"].config["train_prompts"] == 40
 
 
 def test_an_unknown_pipeline_is_refused() -> None:
