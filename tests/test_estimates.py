@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -13,7 +14,7 @@ from xlrm.cli import app
 from xlrm.models import loading, reward_models
 from xlrm.models.base_models import BASE_MODELS
 from xlrm.models.compute import PASSES, Shape, Size, flops, shape
-from xlrm.run import assumptions, experiment, forecast
+from xlrm.run import assumptions, budget, experiment, forecast
 from xlrm.run.forecast import Published, Row
 from xlrm.run.workloads import Item, Load, Texts, alone, answer_length, load
 from xlrm.scorers import engines
@@ -363,3 +364,12 @@ def test_responses_of_a_served_model_have_the_price_of_their_tokens() -> None:
     assert aligned.flop and not aligned.usd
     (given, *_) = rows("sample.given=a-{language}.jsonl")["sample"]
     assert (given.tokens, given.flop, given.usd) == (0, 0, 0)
+
+
+def test_dollars_of_endpoints_are_shown_without_a_price_of_gpus() -> None:
+    of_endpoint = Row("judge", "by gpt-4o, at an endpoint", "decoding", "bfloat16", 1e6, flop=0.0, usd=150.4)
+    here = Row("reward", "here", "training", "bfloat16", 1e6, flop=1e18)
+    plan = SimpleNamespace(usd_per_gpu_hour=None)
+    cells = [budget._cells(budget.Budget([], plan), row, None, "A100") for row in (of_endpoint, here)]
+    usd = budget.HEAD.index("USD")
+    assert [row[usd] for row in cells] == ["150", "–"]

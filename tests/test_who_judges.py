@@ -1,9 +1,11 @@
 """Who judges: reward models, people, ratings by a rubric, and juries."""
 
 import csv
+import io
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ from xlrm.models.decoding import Completion
 from xlrm.scorers.judges import agreement, human, jury, rubrics, table
 from xlrm.scorers.judges.pairs import Judgement, Pair
 from xlrm.scorers.judges.verdicts import Verdicts, vote
+from xlrm.store.row_writers import Output
 
 RUBRIC = "Q: {prompt}\nEnd with\nRating: N\nA: {response}"
 PAIRS = [Pair("p0", "q0", "fair", "bad"), Pair("p1", "q0", "fair", "best"), Pair("p2", "q0", "mute", "bad")]
@@ -126,6 +129,35 @@ def test_people_fill_in_a_blinded_sheet(tmp_path) -> None:
         row["preference"] = "tie" if row["id"] == "p7" else "first" if row["first"].startswith("theirs") else "2"
     said = table.judge(people(tmp_path / "sheet.csv", *sheet), settings(), pairs[:40], "ko")
     assert [each.preference for each in said.judgements] == [1.5 if n == 7 else 2 for n in range(40)]
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.tsv"])
+def test_a_sheet_goes_through_a_spreadsheet(name, tmp_path) -> None:
+    """Which computes formulas, changes line ends and numbers, and drops white space at the ends."""
+    texts = ["=1+1", "@SUM(A1)", "-x", "+82 10", '안녕,\n"둘째" 줄\r\n셋째', "中文；“引号”\t表", " a ", "1e5", "\rb"]
+    given = [Pair(f"p{n}", f"문제 {n}\n둘째 줄", text, f"답 {n}") for n, text in enumerate(texts)]
+    rows, output = human.sheet(given, "ko", seed=1), Output.named(tmp_path / name, spreadsheet=True)
+    for row in rows:
+        output.see(row)
+    assert output.write(rows) == len(texts)
+    content = (tmp_path / name).read_bytes()
+    assert content.startswith(b"\xef\xbb\xbf"), "by which spreadsheets know UTF-8"
+    delimiter = "," if name.endswith("csv") else "\t"
+    opened = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=delimiter))
+    assert not any(cell.startswith(("=", "@", "+", "-")) for row in opened for cell in row.values())
+    assert [row["first"].removeprefix("'") for row in opened] == [row["first"] for row in rows]
+    for row in opened:
+        n = int(row["id"][1:])
+        row["preference"] = "2" if row["first"] == f"답 {n}" else "1"  # always prefers a
+        row |= {side: " ".join(row[side].split()).replace("'=1+1", "2") for side in ("first", "second")}
+    with (tmp_path / name).open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, opened[0], delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(opened)
+    said = table.judge(f"human={tmp_path / name}", settings(), given, "ko")
+    assert [each.preference for each in said.judgements] == [1.0] * len(texts)
+    with refused(GateError, "judge.max_missing_share", 0.0):
+        table.judge(f"human={tmp_path / name}", settings(), [replace(given[0], b="another")], "ko")
 
 
 def test_several_people_are_averaged_and_compared(tmp_path) -> None:
@@ -347,7 +379,7 @@ def test_a_sheet_of_what_was_judged(tmp_path) -> None:
         labelers=("en",), max_missing_share=0.8)  # fmt: skip
     made = CliRunner().invoke(app, ["sheet", str(tmp_path / "out"), "--output", str(tmp_path / "sheet.csv")])
     assert made.exit_code == 0 and "5 pairs" in made.output
-    with (tmp_path / "sheet.csv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "sheet.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["id"] for row in rows} == {f"p{n}" for n in range(5)} and {row["language"] for row in rows} == {"ko"}
     for row in rows:

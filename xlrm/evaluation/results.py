@@ -199,8 +199,8 @@ class WinRate(BaseModel):
     """Mean length in characters of the reference's and of the system's responses."""
     length_controlled: LengthControlled | None = None
     first: float | None = None
-    """Share of the response shown first among readable verdicts: 0.5 for a judge without position bias that sees every
-    pair in both orders."""
+    """Share of the response shown first among readable verdicts, a tie counting as half: 0.5 for a judge without position
+    bias that sees every pair in both orders. Pairs that it was not asked about, of equal responses, are left out here."""
     consistent: float | None = None
     """Share of pairs judged in both orders in which the same response won twice."""
     position_bias: float | None = None

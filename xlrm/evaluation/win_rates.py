@@ -172,10 +172,12 @@ def _preference(judgement: Judgement) -> float | None:
 
 
 def _bias(judgements: Sequence[Judgement]) -> dict[str, float | None]:
-    """Position bias, as in `WinRate`; nothing for a judge that was shown no order, such as one that knows the answers."""
-    if len({first for judgement in judgements for first in judgement.a_first}) < 2:
+    """Position bias, as in `WinRate`, over the pairs that the judge was asked about, which equal responses may not be;
+    nothing for a judge that was shown no order, such as one that knows the answers."""
+    asked = [judgement for judgement in judgements if judgement.answers]
+    if len({first for judgement in asked for first in judgement.a_first}) < 2:
         return {}
-    shares = rewardbench.bias([judgement.record() for judgement in judgements])
+    shares = rewardbench.bias([judgement.record() for judgement in asked])
     return {name: shares[name] for name in ("first", "consistent", "position_bias") if name in shares}
 
 

@@ -233,7 +233,7 @@ def _completion(reply: Any) -> Completion | None:
         return None
     text, ended = message.content, reply.choices[0].finish_reason
     if isinstance(text, str) and (text or ended != "content_filter"):
-        return Completion(text, ended == "stop", **_logprobs(reply.choices[0]))
+        return Completion(_text(text), ended == "stop", **_logprobs(reply.choices[0]))
     if ended == "length":  # the limit was reached in the thinking
         return Completion("", False)
     reason = getattr(message, "refusal", None) or (ended if ended == "content_filter" else None)
@@ -246,7 +246,7 @@ def _logprobs(choice: Any) -> dict[str, Any]:
     positions = getattr(getattr(choice, "logprobs", None), "content", None)
     if not isinstance(positions, list):
         return {}
-    pieces = tuple(str(getattr(position, "token", "")) for position in positions)
+    pieces = tuple(_text(str(getattr(position, "token", ""))) for position in positions)
     return {"logprobs": tuple(logprobs.by_text(_most_likely(position)) for position in positions), "pieces": pieces}
 
 
@@ -254,7 +254,13 @@ def _most_likely(position: Any) -> Iterator[tuple[str, float]]:
     for entry in getattr(position, "top_logprobs", None) or ():
         token, value = getattr(entry, "token", None), getattr(entry, "logprob", None)
         if isinstance(token, str) and isinstance(value, float | int):
-            yield token, float(value)
+            yield _text(token), float(value)
+
+
+def _text(given: str) -> str:
+    """The text with a replacement character for each half of a character alone, which cannot be saved: a token may end
+    within a character, and JSON can say so."""
+    return given if given.isascii() else given.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _reason(reply: Any) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 
 def by_text(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:
     """Log-probability by text, most likely first, from (text, log-probability) of tokens. The probabilities of tokens
-    with the same text are added; a text of probability 0 is left out."""
+    with the same text are added; a text of probability 0, and a value that is no number, is left out."""
     summed: dict[str, float] = {}
     for text, value in tokens:
-        if value > -math.inf:
+        if math.isfinite(value):
             low, high = sorted((summed.get(text, -math.inf), value))
             summed[text] = high + math.log1p(math.exp(low - high))
     return dict(sorted(summed.items(), key=lambda item: -item[1]))

@@ -111,7 +111,7 @@ def _hours_rest_on(gpu: str) -> list[str]:
 
 def _cells(estimate: Budget, row: Row, gpus: int | None, gpu: str) -> list[str]:
     hours, price = row.hours(MFU), estimate.plan.usd_per_gpu_hour
-    usd = None if hours is None or price is None else hours * price + row.usd
+    usd = (row.usd or None) if hours is None or price is None else hours * price + row.usd
     own = row.hours(MFU, gpu)
     elapsed = own / gpus if own is not None and gpus else None
     kept = None if row.stored is None else row.stored / 1e9
@@ -120,7 +120,7 @@ def _cells(estimate: Budget, row: Row, gpus: int | None, gpu: str) -> list[str]:
 
 def _price(plan: Any) -> str:
     if plan.usd_per_gpu_hour is None:
-        return "- no costs in US dollars, because plan.usd_per_gpu_hour, the price of an A100 hour, is not set"
+        return "- US dollars of endpoints alone, because plan.usd_per_gpu_hour, the price of an A100 hour, is not set"
     return f"- {plan.usd_per_gpu_hour:g} US dollars per A100 hour (plan.usd_per_gpu_hour), without storage"
 
 

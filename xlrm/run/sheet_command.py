@@ -32,7 +32,7 @@ def sheet(
         compared = read_rows(folder / "verdicts.jsonl", ("id", "prompt", "reference", "response"))
         pairs = [Pair.of(row["id"], row["prompt"], row["reference"], row["response"]) for row in compared]
         rows = human.sheet(pairs, JudgeResults.read(folder).language, seed)[:items]
-        written = Output.named(output)
+        written = Output.named(output, spreadsheet=True)
         for row in rows:
             written.see(row)
         written.learn()

@@ -30,14 +30,17 @@ class Output:
 
     path: Path
     form: Form = "jsonl"
+    spreadsheet: bool = False
+    """Whether people open CSV and TSV in a spreadsheet: it knows UTF-8 by a byte order mark, and an apostrophe before a
+    text keeps it from being taken for a formula."""
     columns: dict[str, None] = field(default_factory=dict)
     _schemas: list["pyarrow.Schema"] = field(default_factory=list)
     _held: list[dict] = field(default_factory=list)
 
     @classmethod
-    def named(cls, path: Path) -> "Output":
+    def named(cls, path: Path, spreadsheet: bool = False) -> "Output":
         """A file in the format that its name says; JSON lines for a name that says none."""
-        return cls(path, form_of(path.name) or "jsonl")
+        return cls(path, form_of(path.name) or "jsonl", spreadsheet)
 
     def see(self, row: dict) -> None:
         """Takes note of a row that will be written."""
@@ -114,15 +117,21 @@ def _cells(delimiter: str) -> Callable[[IO[bytes], Iterable[dict], Output], int]
     def write(file: IO[bytes], rows: Iterable[dict], output: Output) -> int:
         text = io.StringIO(newline="")
         writer, count = csv.writer(text, delimiter=delimiter), 0  # its line ends, \r\n, make it quote a lone \r too
+        text.write("\ufeff" if output.spreadsheet else "")
         writer.writerow(output.columns)
         for count, row in enumerate(rows, 1):  # noqa: B007
-            writer.writerow([_cell(row.get(name)) for name in output.columns])
+            cells = [_cell(row.get(name)) for name in output.columns]
+            writer.writerow(map(_no_formula, cells) if output.spreadsheet else cells)
             file.write(text.getvalue().encode())
             text.seek(0)
             text.truncate()
         return count
 
     return write
+
+
+def _no_formula(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def _cell(value: Any) -> Any:

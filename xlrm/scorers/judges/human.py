@@ -3,8 +3,9 @@
 A row has `id` (of the prompt) and `preference`: 1, a or first for the response shown first, 2, b or second for the other,
 1.5 or tie for neither; an empty one is not filled in. Which responses it is about follows
 
-- from `first` and `second`, the texts as they were shown (a sheet has them): then the verdict holds for these texts only,
-  whichever system wrote them;
+- from `pair`, which a sheet has: a digest of both texts in the order in which they were shown, so that it does not matter
+  what a spreadsheet does to them;
+- or from `first` and `second`, these texts: in both cases the verdict holds for them only, whichever system wrote them;
 - or from `system` (or `labeler`), the name of the system in the results; the reference's response was shown first, unless
   `reference_first` is false.
 
@@ -12,6 +13,7 @@ Optional are `language`, `prompt`, `annotator` (who judged) and anything else.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,7 +42,9 @@ class Row:
     preference: float
     """1 for the response shown first, 2 for the other, 1.5 for neither."""
     shown: tuple[str, str] | None
-    """The responses as they were shown; None in a file that names the system instead."""
+    """The responses as they were shown; None in a file that names them in another way."""
+    pair: str
+    """Digest of the responses as they were shown (`digest`); empty without one."""
     system: str
     reference_first: bool
     annotator: str
@@ -101,9 +105,15 @@ def sheet(pairs: Iterable[Pair], language: str, seed: int) -> list[dict]:
         first, second = (pair.a, pair.b) if a_first else (pair.b, pair.a)
         key = hashlib.sha256("\0".join([str(seed), pair.id, *sorted((first, second))]).encode()).digest()
         if first != second and key not in rows:
-            texts = {"prompt": pair.prompt, "first": first, "second": second}
+            texts = {"pair": digest(pair.id, first, second), "prompt": pair.prompt, "first": first, "second": second}
             rows[key] = {"id": pair.id, "language": language, **texts, "preference": "", "annotator": ""}
     return [rows[key] for key in sorted(rows)]
+
+
+def digest(prompt_id: str, first: str, second: str) -> str:
+    """Name of two responses to a prompt in the order in which they are shown. It begins with a letter, so that no
+    spreadsheet takes it for a number."""
+    return f"p{hashlib.sha256(json.dumps([prompt_id, first, second]).encode()).hexdigest()[:16]}"
 
 
 def _preference(row: Mapping[str, object]) -> float | None:
@@ -125,7 +135,8 @@ def _row(row: Mapping[str, object], preference: float) -> Row:
     shown = (row.get("first"), row.get("second"))
     system = str(row.get("system") or row.get("labeler") or "")
     texts = (shown[0], shown[1]) if isinstance(shown[0], str) and isinstance(shown[1], str) else None
-    if texts is None and not system:
+    pair = str(row.get("pair") or "")
+    if texts is None and not system and not pair:
         raise DataError(
             "required: the responses as they were shown, or the name of the system", where="first, second or system"
         )
@@ -133,14 +144,17 @@ def _row(row: Mapping[str, object], preference: float) -> Row:
     if given not in _BOOLEANS:
         raise DataError("true and false are allowed", where="reference_first", value=row.get("reference_first"))
     annotator = str(row.get("annotator") or _ALONE)
-    return Row(str(row["id"]), preference, texts, system, _BOOLEANS[given], annotator)
+    return Row(str(row["id"]), preference, texts, pair, system, _BOOLEANS[given], annotator)
 
 
 def _of_pair(rows: Iterable[Row], pair: Pair) -> dict[str, float]:
     """Annotator -> preference between a and b. Raises DataError for two verdicts of the same person."""
     votes: dict[str, float] = {}
     for row in rows:
-        if row.shown is None:
+        if row.pair:
+            both = (digest(pair.id, pair.a, pair.b), digest(pair.id, pair.b, pair.a))
+            fits, a_first = row.pair in both, row.pair == both[0]
+        elif row.shown is None:
             fits, a_first = row.system == pair.system, row.reference_first
         else:
             fits, a_first = set(row.shown) == {pair.a, pair.b}, row.shown[0] == pair.a

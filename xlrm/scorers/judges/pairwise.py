@@ -52,9 +52,14 @@ class Cost:
     @property
     def usd(self) -> float | None:
         """Cost in US dollars; None if the price is unknown or the server does not report tokens."""
-        if self.price is None or (self.requests and not self.tokens_in):
+        if self.price is None or self.untold:
             return None
         return (self.tokens_in * self.price[0] + self.tokens_out * self.price[1]) / 1e6
+
+    @property
+    def untold(self) -> bool:
+        """Whether the server does not report tokens."""
+        return self.requests > self.refused and not self.tokens_in
 
     def add(self, completion: Completion, cut: bool) -> None:
         self.requests += 1
@@ -170,6 +175,11 @@ class Judge:
         return [Question(first, self.prompt.messages(pair.prompt, *responses), run) for first, responses in shown]
 
     @property
+    def _may_be_cut(self) -> bool:
+        """Whether the beginning of an answer says all."""
+        return self.prompt.top_logprobs > 0
+
+    @property
     def _first_token(self) -> bool:
         """Whether the answer is a token's log-probabilities, before which nothing is written."""
         return self.prompt.top_logprobs > 0 and self.decoding.max_new_tokens == 1
@@ -214,12 +224,17 @@ class Judge:
 
     def _ask(self, messages: list[str], run: int) -> dict[Key, Completion]:
         likely = self.prompt.top_logprobs
+        stopped: list[GateError] = []
 
         def keep(place: int, number: int, completion: Completion) -> None:
-            whole = completion.whole or likely > 0
+            readable = self.prompt.preference(completion) is not None
+            whole = completion.whole or (self._may_be_cut and (readable or self._first_token))
             self.cost.add(completion, cut=not whole)
-            if whole and self.prompt.preference(completion) is not None:  # else a later run asks again
+            if whole and readable:  # else a later run asks again
                 self.memory.add({messages[place]: saved.written(self._kept(completion), likely)}, run)
+            if not stopped and (error := self._over_budget()):  # once: what is on its way is kept too
+                stopped.append(error)
+                raise error
 
         decoding = replace(self.decoding, seed=self.decoding.seed + run)
         completions = self.engine.complete([json.loads(asked) for asked in messages], 1, decoding, keep)
@@ -238,12 +253,21 @@ class Judge:
                 f"{self.cost.refusal}",
                 where=f"{self.section}.max_refused_share", value=share,
             )  # fmt: skip
-        if self.settings.max_usd is not None and (self.cost.usd or 0) > self.settings.max_usd:
-            raise GateError(
-                f"{self.model.name} has cost {dollars(self.cost.usd)}, which is more",
-                where=f"{self.section}.max_usd", value=self.settings.max_usd,
-                hint="its answers are kept, and a run with a higher limit continues from there",
-            )  # fmt: skip
+
+    def _over_budget(self) -> GateError | None:
+        """Why no further question may be asked at an endpoint; None if one may."""
+        limit, where = self.settings.max_usd, f"{self.section}.max_usd"
+        if limit is None or not self.served:
+            return None
+        if self.cost.untold and any(self.cost.price or ()):
+            message = f"the server reports no tokens, so what {self.model.name} costs is unknown"
+            return GateError(message, where=where, value=limit, hint="null sets no budget")
+        if (self.cost.usd or 0) <= limit:
+            return None
+        return GateError(
+            f"{self.model.name} has cost {dollars(self.cost.usd)}, which is more", where=where, value=limit,
+            hint="its answers are kept, and a run with a higher limit continues from there",
+        )  # fmt: skip
 
 
 def _by_run(keys: Iterable[Key]) -> dict[int, list[str]]:

@@ -59,6 +59,10 @@ class Rater(pairwise.Judge):
         weighted = tuple(each.weighted for each in read if each)
         return Scored((True,), (by_scores(*scores),), answers, scores=scores, unit="ratings", weighted=weighted)
 
+    @property
+    def _may_be_cut(self) -> bool:
+        return False  # `Rating: 1` may be the beginning of 10
+
     def _kept(self, completion: Completion) -> Completion:
         return rubrics.trimmed(completion)
 

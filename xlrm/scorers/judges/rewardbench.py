@@ -32,15 +32,16 @@ def credit(judgement: Judgement) -> float:
 def bias(judged: Sequence[dict]) -> dict[str, float | None]:
     """Position bias of the verdicts, as shares; None for a share of nothing.
 
-    errors: verdicts that name neither response. first: other verdicts that name the first response; 0.5 for an unbiased
-    judge, since the order is pseudo-random. For items judged in both orders also consistent: items in which the same
-    response won twice; position_bias: items in which the first position won twice, minus those for the second.
+    errors: verdicts that are unreadable. first: other verdicts that name the first response, a tie counting as half; 0.5
+    for an unbiased judge, since the order is pseudo-random. For items judged in both orders also consistent: items in
+    which the same response won twice; position_bias: items in which the first position won twice, minus those for the
+    second.
     """
     verdicts = [verdict for row in judged for verdict in row["verdicts"]]
     named = [verdict for verdict in verdicts if verdict != "error"]
-    shares: dict[str, float | None] = {
-        "errors": _share(len(verdicts) - len(named), len(verdicts)), "first": _share(named.count("A"), len(named)),
-    }  # fmt: skip
+    firsts = named.count("A") + named.count("tie") / 2
+    errors = _share(len(verdicts) - len(named), len(verdicts))
+    shares: dict[str, float | None] = {"errors": errors, "first": _share(firsts, len(named))}
     twice = [tuple(row["verdicts"]) for row in judged if len(row["verdicts"]) == 2]
     if twice:
         shares["consistent"] = _share(twice.count(("A", "B")) + twice.count(("B", "A")), len(twice))
@@ -59,5 +60,5 @@ def _judged(judgement: Judgement) -> dict:
     return {"order": order, "credit": credit(judgement)} | judgement.record()
 
 
-def _share(count: int, of: int) -> float | None:
+def _share(count: float, of: int) -> float | None:
     return count / of if of else None

@@ -66,12 +66,13 @@ def find(name: str) -> Rubric:
 
 
 def rating(answer: Completion) -> Rating | None:
-    """The rating in the last line of the answer, after any thinking; None if there is none from 1 to 10.
+    """The rating in the last line of the answer, after any thinking; None if there is none from 1 to 10, or if the answer
+    was cut, perhaps within the number.
 
     With log-probabilities it is sum_n n p(n) / sum_n p(n) over the numbers n that the judge could have written there. Where
     a number may be written in two tokens, `1` is left out unless it was written: it may be the beginning of 10.
     """
-    match = _RATING.fullmatch(_last_line(answer))
+    match = _RATING.fullmatch(_last_line(answer)) if answer.whole else None
     if not match or not LOWEST <= float(match["number"]) <= HIGHEST:
         return None
     written = float(match["number"])
