@@ -68,8 +68,8 @@ PLANNED = {("plan", "translate", field) for field in translators.Settings.model_
     ("curate", "sample", "eval_prompts"), ("judge", "rl", "method"),
 }  # fmt: skip
 """(stage, section, field) where a field of another section counts: an estimate is of the translator, a shard is one of
-`plan.shards`, translations are checked with the limits that `validate` has, a policy trained online is named by its method, and a corpus is free of the prompts that policies
-are judged by."""
+`plan.shards`, translations are checked with the limits that `validate` has, a corpus is free of the prompts that policies are
+judged by, and a policy trained online is named by its method."""
 TRIED: dict[str, Any] = {
     "plan.shards": 2,
     "sample.shards": 2,
