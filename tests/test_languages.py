@@ -40,7 +40,7 @@ ALONE = {
 JAPANESE = {"source": "ja", "targets": [], "languages": {"ja": small_corpora.LANGUAGES["ja"]}}
 SMALL = {
     "reward": {"batch_size": 8, "max_length": 512, "precision": "float32"},
-    "evaluate": {"max_length": 512, "precision": "float32"}, "rank": {"max_length": 512, "precision": "float32"},
+    "evaluate": {"max_length": 512, "precision": "float32"}, "rank": {"max_length": 512, "precision": "float32", "unfinished": "keep"},
     "sample": {"samples": 2, "max_new_tokens": 4, "precision": "float32"},
     "align": {"batch_size": 2, "max_length": 512, "precision": "float32"}, "judge": {"judge": None},
 }  # fmt: skip

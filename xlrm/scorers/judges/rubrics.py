@@ -16,8 +16,8 @@ from xlrm.errors import ConfigError
 from xlrm.models.decoding import Completion
 
 LOWEST, HIGHEST = 1, 10
-_SHIPPED = Path(__file__).parent / "rubrics"
-NAMES = tuple(sorted(path.stem for path in _SHIPPED.glob("*.md")))
+_SHIPPED = {path.name.removesuffix(".rubric.md"): path for path in sorted(Path(__file__).parent.glob("*.rubric.md"))}
+NAMES = tuple(_SHIPPED)
 _PLACES = re.compile(r"\{(prompt|response|reference)\}")
 _COMMENT = re.compile(r"\A\s*<!--.*?-->\s*", re.DOTALL)
 _RATING = re.compile(r"\W*rating\W*?[:：][^\w-]*?(?P<number>\d+(?:\.\d+)?)(\s*(/|out of)\s*10)?\W*", re.IGNORECASE)
@@ -50,7 +50,7 @@ class Rating(NamedTuple):
 def find(name: str) -> Rubric:
     """The rubric of this name, or in the file of this path. A comment (<!-- -->) at its beginning is not shown to the
     judge. Raises ConfigError for a file that is not there, and for one that asks for no rating of a response."""
-    path = _SHIPPED / f"{name}.md" if name in NAMES else Path(name)
+    path = _SHIPPED.get(name, Path(name))
     try:
         text = _COMMENT.sub("", path.read_text("utf-8")).strip()
     except (OSError, UnicodeDecodeError) as error:
