@@ -31,7 +31,8 @@ def settings(
         raise ConfigError("no such method", where="--method", value=method, hint=f"there are {', '.join(METHODS)}")
     if _is_server(reward) and method == "dpo":
         raise ConfigError(
-            "dpo ranks with a model: folder, OWNER/NAME, models:/NAME@ALIAS or URI", where="--reward", value=reward,
+            "dpo ranks with a model: folder, OWNER/NAME, models:/NAME@ALIAS or URI", where="--reward",
+            value=addresses.shown(reward),
             hint="grpo and rloo ask a server",
         )  # fmt: skip
     curated: dict[str, Any] = {
