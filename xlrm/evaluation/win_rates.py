@@ -15,13 +15,13 @@ from pydantic import Field
 from xlrm import progress
 from xlrm.errors import DataError, GateError
 from xlrm.evaluation import length_control, statistics
-from xlrm.evaluation.length_control import Difficulties
+from xlrm.evaluation.length_control import HUB, Difficulties
 from xlrm.evaluation.results import REFERENCE, Cost, Difference, WinRate
 from xlrm.models import samples
 from xlrm.scorers.judges import rewardbench, table
 from xlrm.scorers.judges.pairs import Judgement, Pair
 from xlrm.scorers.judges.verdicts import vote
-from xlrm.store.fields import NotCounted
+from xlrm.store.fields import NamesFile, NotCounted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +38,7 @@ class Settings(table.Settings):
     runs: int = Field(1, ge=1)
     """Responses of each policy to a prompt that are judged, each in a run of its own (paper A: 5); `sample.runs` generates
     them."""
-    length_control: str | None = None
+    length_control: Annotated[str | None, NamesFile(words=(HUB,))] = None
     """Adds AlpacaEval's length-controlled win rate, which is valid in English on AlpacaEval's own prompts: `hub`, or a copy
     of df_gamed.csv of the dataset tatsu-lab/alpaca_eval; null leaves it out."""
     max_usd: Annotated[float | None, NotCounted] = Field(None, ge=0)

@@ -150,7 +150,7 @@ def _policy(experiment: Experiment) -> list[Step]:
     """The `base` step of the model to align, if that is not the reward models' base."""
     given = experiment.stages.get(POLICY)
     tuned: Inputs = {"start": "base"} if given and given.get("tuning") is not None else {}
-    return [Step("base", (POLICY,), inputs=tuned, section=POLICY)] if given else []
+    return [Step("base", (POLICY,), experiment.policy, tuned, POLICY)] if given else []
 
 
 def _alignment(experiment: Experiment) -> list[Step]:
