@@ -8,7 +8,7 @@ from typing import Any
 from xlrm.data.corpus_schema import Name
 from xlrm.errors import ConfigError
 from xlrm.languages import defined
-from xlrm.run import win_rates
+from xlrm.run import judges
 from xlrm.run.sections import CROSS_LINGUAL, POLICY, REFERENCE, RETRAIN, Experiment
 
 Inputs = Mapping[str, str | tuple[str, ...]]
@@ -206,7 +206,7 @@ def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
     answers = {"languages": [language], "split": "eval", "served": None, "given": None}
     compared = tuple(step.label for step in _reference(experiment, language))
     judged = Step(
-        "judge", (language,), given | {"labelers": systems} | win_rates.settings(experiment, language),
+        "judge", (language,), given | {"labelers": systems} | judges.settings(experiment, language),
         {"reference": compared or before, "candidates": (f"sample-{language}",)} | ({"base": before} if compared else {}),
     )  # fmt: skip
     return [
