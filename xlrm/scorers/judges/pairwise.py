@@ -228,7 +228,7 @@ class Judge:
 
         def keep(place: int, number: int, completion: Completion) -> None:
             readable = self.prompt.preference(completion) is not None
-            whole = completion.whole or (self._may_be_cut and (readable or self._first_token))
+            whole = completion.whole or (self._may_be_cut and readable)
             self.cost.add(completion, cut=not whole)
             if whole and readable:  # else a later run asks again
                 self.memory.add({messages[place]: saved.written(self._kept(completion), likely)}, run)

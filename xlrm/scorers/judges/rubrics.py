@@ -17,8 +17,8 @@ from xlrm.models.decoding import Completion
 from xlrm.store.local_copies import local_copy
 
 LOWEST, HIGHEST = 1, 10
-_SHIPPED = Path(__file__).parent / "rubrics"
-NAMES = tuple(sorted(path.stem for path in _SHIPPED.glob("*.md")))
+_SHIPPED = {path.name.removesuffix(".rubric.md"): path for path in sorted(Path(__file__).parent.glob("*.rubric.md"))}
+NAMES = tuple(_SHIPPED)
 _PLACES = re.compile(r"\{(prompt|response|reference)\}")
 _COMMENT = re.compile(r"\A\s*<!--.*?-->\s*", re.DOTALL)
 _RATING = re.compile(r"\W*rating\W*?[:：][^\w-]*?(?P<number>\d+(?:\.\d+)?)(\s*(/|out of)\s*10)?\W*", re.IGNORECASE)
@@ -52,7 +52,7 @@ def find(name: str) -> Rubric:
     """The rubric of this name, or in the file of this path. A comment (<!-- -->) at its beginning is not shown to the
     judge. Raises ConfigError for a file that is not there, and for one that asks for no rating of a response."""
     try:
-        path = _SHIPPED / f"{name}.md" if name in NAMES else local_copy(name)
+        path = _SHIPPED.get(name) or local_copy(name)
         text = _COMMENT.sub("", path.read_text("utf-8-sig")).strip()
     except (OSError, UnicodeDecodeError, ArtifactError, DataError) as error:
         raise ConfigError("no such rubric", value=name, hint=_ALLOWED) from error
