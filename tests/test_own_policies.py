@@ -80,6 +80,10 @@ def test_settings_are_those_of_the_methods_stages() -> None:
         settings("ppo")
     with refused(ConfigError, "--reward", url):
         settings("dpo", url)
+    for method, where in (("rloo", "rl.reward_url"), ("dpo", "--reward")):
+        with refused(ConfigError, where, url) as raised:
+            settings(method, "http://me:secret@HOST:8000/get_reward")
+        assert "secret" not in str(raised.value), "settings and messages are kept"
     with refused(ConfigError, "align.beta", 0.2):
         settings("grpo", fields=[("align.beta", 0.2)])
     with refused(ConfigError, "rl.batch_size", 9):

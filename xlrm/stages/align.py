@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field
 
 from xlrm.errors import DataError
-from xlrm.evaluation.alignments import AlignmentResults
+from xlrm.evaluation.alignment_results import AlignmentResults
 from xlrm.evaluation.rankings import LabelerPairs
 from xlrm.store.jsonl import read_rows
 from xlrm.training.recipes import DpoTraining

@@ -1,11 +1,11 @@
 """Preference pairs of a policy as token ids, each conversation cut to a length, and batches of them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from xlrm import progress
+from xlrm.evaluation.alignment_results import PairCounts
 from xlrm.models import chat_templates, templates
-from xlrm.store.json_file import JsonFile
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -14,35 +14,16 @@ if TYPE_CHECKING:
 SIDES = ("chosen", "rejected")
 
 
-class PairCounts(JsonFile):
-    """pairs.json in a training's folder: what became of the pairs. None is dropped."""
-
-    FILE: ClassVar[str] = "pairs.json"
-    WRITTEN_BY: ClassVar[str] = "an alignment begins with it"
-
-    pairs: int
-    cut: int
-    """Pairs with a conversation that was longer than `max_length`."""
-    cut_chosen: int
-    """Chosen conversations that lost their beginning."""
-    cut_rejected: int
-    cut_answers: int
-    """Conversations whose response alone is longer than `max_length`: the response lost its beginning too."""
-    equal: int
-    """Pairs whose two conversations are the same token ids, which teach nothing."""
-    dropped: int = 0
-    """Pairs that are not trained on."""
-
-    def log(self, label: str, max_length: int) -> None:
-        """Logs how many pairs were cut, and how many have nothing to choose from, if there are any."""
-        if self.cut:
-            also = f"; of {self.cut_answers} also the response" if self.cut_answers else ""
-            progress.say(
-                f"{label}: {self.cut} of {self.pairs} pairs are longer than max_length {max_length}: {self.cut_chosen} "
-                f"chosen and {self.cut_rejected} rejected conversations lost their beginning{also}; none is dropped"
-            )
-        if self.equal:
-            progress.say(f"{label}: {self.equal} of {self.pairs} pairs are twice the same tokens, and teach nothing")
+def say_cut(counts: PairCounts, label: str, max_length: int) -> None:
+    """Logs how many pairs were cut, and how many have nothing to choose from, if there are any."""
+    if counts.cut:
+        also = f"; of {counts.cut_answers} also the response" if counts.cut_answers else ""
+        progress.say(
+            f"{label}: {counts.cut} of {counts.pairs} pairs are longer than max_length {max_length}: {counts.cut_chosen} "
+            f"chosen and {counts.cut_rejected} rejected conversations lost their beginning{also}; none is dropped"
+        )
+    if counts.equal:
+        progress.say(f"{label}: {counts.equal} of {counts.pairs} pairs are twice the same tokens, and teach nothing")
 
 
 def dataset(
