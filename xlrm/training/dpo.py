@@ -7,7 +7,6 @@ from typing import Any
 
 from xlrm.evaluation.alignment_results import PairCounts
 from xlrm.models import loading, transformers4, weights
-from xlrm.models.packing import model as packing
 from xlrm.processes import launch
 from xlrm.training import curves, finite, preference_tokens, references, trainers
 from xlrm.training.recipes import DpoTraining
@@ -50,16 +49,12 @@ def dpo_worker(folder: Path) -> None:
 
     job = Job.read(folder)
     policy, config = job.start, DpoTraining(**job.config)
-    dataset, tokenizer = load_from_disk(str(folder / "tokens")), loading.load_tokenizer(policy)
+    dataset = load_from_disk(str(folder / "tokens"))
     arguments = trainers.training_arguments(
         DPOConfig, config, folder, beta=config.beta, max_length=None, precompute_ref_log_probs=True,
         remove_unused_columns=False,
     )  # fmt: skip
-    model = loading.load_causal_lm(policy)
-    embeddings: Any = model.get_input_embeddings()
-    if (tokenizer.pad_token_id or 0) >= embeddings.num_embeddings:
-        tokenizer.pad_token = None  # TRL pads with EOS then, and masks it
-    packing.enable(model)
+    tokenizer, model = trainers.load_policy(policy)
     label = f"align[{config.language}]"
     trainer_type = references.kept(
         curves.with_drift(finite.checked(DPOTrainer, label)), policy, config, prepare_deepspeed

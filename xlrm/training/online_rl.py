@@ -117,11 +117,7 @@ def worker(folder: Path) -> None:
         max_completion_length=config.max_new_tokens, temperature=config.temperature, shuffle_dataset=False,
         mask_truncated_completions=config.drop_cut, disable_dropout=True, remove_unused_columns=False, **more,
     )  # fmt: skip
-    tokenizer, model = loading.load_tokenizer(job.start), loading.load_causal_lm(job.start)
-    embeddings: Any = model.get_input_embeddings()
-    if (tokenizer.pad_token_id or 0) >= embeddings.num_embeddings:
-        tokenizer.pad_token = None  # TRL pads with EOS then, and masks it
-    packing.enable(model)
+    tokenizer, model = trainers.load_policy(job.start)
     writer = Writer(transformers_engine.Model(str(job.start), own=True), config)
     with launch.together("loading the reference"):
         checked: Any = finite.checked(sampled(trainer_type, writer, rewards), label)

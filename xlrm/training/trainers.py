@@ -188,6 +188,17 @@ def _check_installed(config: TrainingConfig) -> None:
             ) from error  # fmt: skip
 
 
+def load_policy(folder: Path) -> tuple[Any, Any]:
+    """Tokenizer and network of a policy to train, which computes without padding where it can. A pad token beyond the
+    embeddings is none: TRL then pads with EOS, and masks it."""
+    tokenizer, model = loading.load_tokenizer(folder), loading.load_causal_lm(folder)
+    embeddings: Any = model.get_input_embeddings()
+    if (tokenizer.pad_token_id or 0) >= embeddings.num_embeddings:
+        tokenizer.pad_token = None
+    packing.enable(model)
+    return tokenizer, model
+
+
 def check_length(field: str, config: TrainingConfig, model: Path) -> None:
     """Raises ConfigError if `max_length` is more than the context of the model in the folder."""
     loading.Context(field, config.max_length, given=True).within(loading.load_config(model))
