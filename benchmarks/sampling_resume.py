@@ -67,11 +67,15 @@ def kill_at(work: Path, home: str, store: str, settings: dict, count: int) -> in
     return len(generated(work, home, store))
 
 
+def parser() -> argparse.ArgumentParser:
+    options = record.parser(__doc__)
+    options.add_argument("--prompts", type=int, default=48)
+    options.add_argument("--kills", type=int, default=2)
+    return options
+
+
 def main() -> None:
-    parser = record.parser(__doc__)
-    parser.add_argument("--prompts", type=int, default=48)
-    parser.add_argument("--kills", type=int, default=2)
-    arguments: argparse.Namespace = parser.parse_args()
+    arguments = parser().parse_args()
     random.seed(0)
     rows = []
     with tempfile.TemporaryDirectory() as folder:

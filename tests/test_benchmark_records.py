@@ -17,6 +17,7 @@ from benchmarks import record, startup
 
 ROOT = Path(__file__).parents[1]
 SHARED = {
+    "alpaca_eval_published": "alpaca_eval's published verdicts",
     "contest": "how speed benchmarks are timed",
     "defect_counts": "what planted_defects and false_alarms count",
     "defects": "rows, and what makes them wrong",
