@@ -1,7 +1,7 @@
 """Kills the sampling of a policy at random moments and runs it again, on the same machine and on an empty one: how many
 responses are generated twice, and are the bytes those of a run that nothing stopped?
 
-python -m benchmarks.sampling_resume [--prompts 120] [--kills 5] [--json FILE]
+python -m benchmarks.sampling_resume [--prompts 48] [--kills 2] [--json FILE]
 """
 
 import argparse
@@ -69,8 +69,8 @@ def kill_at(work: Path, home: str, store: str, settings: dict, count: int) -> in
 
 def main() -> None:
     parser = record.parser(__doc__)
-    parser.add_argument("--prompts", type=int, default=120)
-    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--prompts", type=int, default=48)
+    parser.add_argument("--kills", type=int, default=2)
     arguments: argparse.Namespace = parser.parse_args()
     random.seed(0)
     rows = []

@@ -27,6 +27,8 @@ _PATH = re.compile(r"(/|\./|\.\./|~/)\S+")
 _PREFIX = re.compile(r"hub:|[^=/]*=")
 """What comes before a path in an entry: hub:FOLDER and NAME=FOLDER."""
 _DATA, _MODEL = "a file of rows", "a base model"
+Kind = str | fields.NamesFile
+"""What a field names: one of these, files by the mark on the field, or something else (empty)."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,16 @@ def resolve(asked: Experiment) -> tuple[Experiment, list[Upload]]:
     for that. Raises ConfigError for what is not there, cannot be uploaded, or has no store that a cluster can read."""
     uploads: dict[tuple[str, str], Upload] = {}
 
-    def moved(field: str, entry: str, kind: str) -> str:
+    def moved(field: str, entry: str, kind: Kind) -> str:
         if kind and (upload := _upload(field, entry, kind)):
             uploads[field, entry] = upload
             return upload.named
         path = _PREFIX.sub("", entry)
-        if _PATH.fullmatch(path) or (kind == _DATA and catalog.is_file(path)) or ("/" in path and os.path.isdir(path)):
+        if isinstance(kind, fields.NamesFile) and (file := kind.file(entry)) is not None:
+            _check_elsewhere(field, entry, file)
+        elif (
+            _PATH.fullmatch(path) or (kind == _DATA and catalog.is_file(path)) or ("/" in path and os.path.isdir(path))
+        ):
             _check_elsewhere(field, entry, path)
         return entry
 
@@ -81,28 +87,32 @@ def say(uploads: list[Upload], done: bool) -> None:
         progress.say(f"{upload.field}: {upload.entry} ({len(upload.files)} file(s), {size}) {sent} {upload.uri}")
 
 
-def _moved(section: dict[str, Any], where: str, name: str, moved: Callable[[str, str, str], str]) -> dict[str, Any]:
+def _moved(section: dict[str, Any], where: str, name: str, moved: Callable[[str, str, Kind], str]) -> dict[str, Any]:
     """The section with each text of its values replaced by `moved(field, text, kind)`."""
-    data = fields.marked(config_class(name), fields.Sets)
+    kinds = dict.fromkeys(fields.marked(config_class(name), fields.Sets), _DATA)
+    kinds |= fields.marked(config_class(name), fields.NamesFile)
 
-    def value(field: str, given: Any, kind: str) -> Any:
+    def value(field: str, given: Any, kind: Kind) -> Any:
         if isinstance(given, str):
             return moved(f"{where}.{field}", given, kind)
         if isinstance(given, dict):
             return {key: value(f"{field}.{key}", inner, "") for key, inner in given.items()}
         return [value(field, inner, kind) for inner in given] if isinstance(given, list | tuple) else given
 
-    def kind(field: str) -> str:
+    def kind(field: str) -> Kind:
         model = stage_of(name) == stage_of(POLICY) and field == "model"
-        return _DATA if field in data else _MODEL if model else ""
+        return _MODEL if model else kinds.get(field, "")
 
     return {field: value(field, given, kind(field)) for field, given in section.items()}
 
 
-def _upload(field: str, entry: str, kind: str) -> Upload | None:
+def _upload(field: str, entry: str, kind: Kind) -> Upload | None:
     """What to upload for an entry; None if it names nothing of this machine that can be uploaded."""
     if "://" in entry:
         return None
+    if isinstance(kind, fields.NamesFile):
+        file = kind.file(entry)
+        return _of_files(field, entry, file, kind.prefix) if file else None
     if kind == _MODEL:
         if not named_models.is_folder(entry) or not os.path.isdir(path := Path(entry).expanduser()):
             return None
@@ -117,13 +127,29 @@ def _upload(field: str, entry: str, kind: str) -> Upload | None:
                 hint=f"name files of rows, such as {folder.name} if it is one, which are uploaded; or put it on the Hub",
             )  # fmt: skip
         return None
-    path = Path(entry).expanduser()
+    return _of_files(field, entry, entry)
+
+
+def _of_files(field: str, entry: str, file: str, prefix: str = "") -> Upload | None:
+    """A file of this machine, or one for each language; None if there is none."""
+    path = Path(file).expanduser()
+    if _LANGUAGE in str(path.parent):
+        message = f"a folder for each language cannot be uploaded; {_LANGUAGE} in the file's own name can"
+        raise ConfigError(message, where=field, value=entry)
     paths = sorted(path.parent.glob(path.name.replace(_LANGUAGE, "*"))) if _LANGUAGE in path.name else [path]
     listed = tuple(_file(path.parent, file.name) for file in paths if file.is_file())
-    return _of(field, entry, path.parent, listed, path.name) if listed else None
+    return _of(field, entry, path.parent, listed, path.name, prefix=prefix) if listed else None
 
 
-def _of(field: str, entry: str, folder: Path, files: tuple[FileEntry, ...], name: str, inside: bool = False) -> Upload:
+def _of(
+    field: str,
+    entry: str,
+    folder: Path,
+    files: tuple[FileEntry, ...],
+    name: str,
+    inside: bool = False,
+    prefix: str = "",
+) -> Upload:
     store = addresses.store()
     if not store.startswith("s3://"):
         raise ConfigError(
@@ -132,7 +158,7 @@ def _of(field: str, entry: str, folder: Path, files: tuple[FileEntry, ...], name
         )  # fmt: skip
     digest = files[0].sha256 if len(files) == 1 and not inside else artifacts.digest_files(files)
     uri = objects.join(store, INPUTS, digest, *([name] if inside else []))
-    return Upload(field, entry, folder, files, uri, uri if inside else objects.join(uri, name))
+    return Upload(field, entry, folder, files, uri, prefix + (uri if inside else objects.join(uri, name)))
 
 
 def _file(folder: Path, name: str) -> FileEntry:

@@ -48,6 +48,7 @@ DOORS = {
     "boto3": "xlrm.store.buckets",
     "botocore": "xlrm.store.buckets",
     "matplotlib": "xlrm.reporting.plots",
+    "sklearn": "xlrm.evaluation.length_control",
     "openai": "xlrm.models.endpoint_engine",
     "vllm": "xlrm.models.vllm_engine",
     "fastapi": "xlrm.serving.web",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.reward_training import apart
@@ -15,6 +16,7 @@ from benchmarks.reward_training import log_of as log
 from benchmarks.reward_training import weights_of as weights
 from xlrm.errors import ArtifactError
 from xlrm.models import chat_templates, loading
+from xlrm.models.generation import Model
 from xlrm.stages import align
 from xlrm.store import addresses, answers
 from xlrm.store.jsonl import write_jsonl
@@ -94,6 +96,29 @@ def test_the_bos_stays_and_a_pair_without_a_difference_is_counted(tiny_base, tmp
     made, counts = preference_tokens.dataset(loading.load_tokenizer(tmp_path), rows, 32)
     assert made[0]["chosen_ids"] == [5, *ids[-31:]] and made[0]["chosen_start"] == prompt - (len(ids) - 32)
     assert (counts.equal, counts.cut_answers) == (1, 0)
+
+
+@pytest.mark.parametrize("takes", ["raise_exception('No system role')", "''"], ids=["refused", "dropped"])
+def test_a_policy_is_trained_on_the_prompt_that_it_answered(takes, tiny_base, tmp_path) -> None:
+    """With a BOS that only its tokenizer writes, and a system message that its template does not take."""
+    words = AutoTokenizer.from_pretrained(tiny_base)
+    bos = words.bos_token = words.convert_ids_to_tokens(5)
+    words.backend_tokenizer.post_processor = TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, 5)])
+    words.chat_template = (
+        "{% for m in messages %}{% if m['role'] == 'system' %}{{ " + takes + " }}{% else %}"
+        "{{ m['role'] + ': ' + m['content'] + '\n' }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+    )
+    words.save_pretrained(tmp_path)
+    row = {"prompt": TURNS[:2], "chosen": "Two.", "rejected": "Three."}
+    made, _ = preference_tokens.dataset(loading.load_tokenizer(tmp_path), [row, SHORT], 64)
+    (short, _) = preference_tokens.dataset(loading.load_tokenizer(tmp_path), [row], 12)
+    asked = "user: Answer briefly.\n\nHow much is one plus one?\nassistant: "
+    whole = [5, *words(asked + "Two.\n", add_special_tokens=False)["input_ids"]]
+    (sampled,) = Model(str(tmp_path), own=True).encode(loading.load_tokenizer(tmp_path), [row["prompt"]])
+    assert made[0]["chosen_ids"] == whole and whole[: made[0]["chosen_start"]] == sampled
+    assert short[0]["chosen_ids"] == [5, *whole[-11:]]
+    assert made[1]["rejected_ids"][0] == 5
 
 
 def test_tokens_are_those_of_trl_where_a_pair_fits(tiny_base, tmp_path) -> None:

@@ -6,16 +6,18 @@ import pytest
 from phrasebook_settings import sections
 from refusals import refused
 from reward_server import new_model
+from test_online_rl import answering
 from typer.testing import CliRunner
 
 from benchmarks.reward_training import apart, weights_of
 from xlrm.cli import app
 from xlrm.data import catalog
 from xlrm.errors import ConfigError
-from xlrm.models import loading
+from xlrm.models import chat_templates, loading
 from xlrm.run import forecast, own_policies
 from xlrm.run.experiment import build
 from xlrm.run.workloads import Item, Texts
+from xlrm.scorers import online
 from xlrm.store import addresses
 from xlrm.store.jsonl import write_jsonl
 
@@ -101,6 +103,10 @@ def test_settings_are_those_of_the_methods_stages() -> None:
         settings("ppo")
     with refused(ConfigError, "--reward", url):
         settings("dpo", url)
+    for method, where in (("rloo", "rl.reward_url"), ("dpo", "--reward")):
+        with refused(ConfigError, where, url) as raised:
+            settings(method, "http://me:secret@HOST:8000/get_reward")
+        assert "secret" not in str(raised.value), "settings and messages are kept"
     with refused(ConfigError, "align.beta", 0.2):
         settings("grpo", fields=[("align.beta", 0.2)])
     with refused(ConfigError, "rl.batch_size", 9):
@@ -127,3 +133,16 @@ def test_the_estimate_counts_what_a_policy_writes_and_what_is_read_and_learned_a
     assert read.flop == pytest.approx(base.flop / 4 * 7), (
         "written, trained (3); with reference, old policy and reward: + 3"
     )
+
+
+def test_a_server_is_sent_the_conversation_that_the_policy_read(tiny_base) -> None:
+    """With a system message that the policy's template does not take: it goes before the user's, as in sampling."""
+    words = loading.load_tokenizer(tiny_base)
+    words.chat_template = (
+        "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
+        "{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "How much?"}]
+    with answering(lambda texts: [1.5]) as (url, asked):
+        assert online.Server(url, words, 5).of([chat_templates.conversation(prompt, "One.")]) == [1.5]
+    assert asked == [["user: Be brief.\n\nHow much?\nassistant: One.\n"]]

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from refusals import refused
 
-from xlrm.errors import ArtifactError
+from xlrm.errors import ArtifactError, DataError
 from xlrm.evaluation import rankings
 from xlrm.evaluation.rankings import Ranking
 from xlrm.models import chat_templates, loading
 from xlrm.scorers.engines import TransformersScorer
-from xlrm.stages import rank
+from xlrm.stages import align, rank
 from xlrm.store.jsonl import read_rows, write_jsonl
 
 PROMPT = "How much is one plus two?"
@@ -165,3 +166,32 @@ def test_the_stage_writes_pairs_rewards_and_agreement_of_two_reward_models(tiny_
     first = json.loads((tmp_path / "ranked/rewards.jsonl").read_text().splitlines()[0])
     assert first["responses"] == ["0.", "Three.", "It is 0."]
     assert first["rewards"]["ko"] == pytest.approx(rewards[1][0], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "reason", "field"),
+    [
+        ([{"finished": [False] * 3}] * 4, 2, "4 prompts have fewer than two responses", "rank.unfinished=keep"),
+        ([{"responses": ["Yes."] * 3}] * 4, 2, "4 prompts have only equal responses", "sample.temperature"),
+        ([{}, *[{"finished": [False] * 3}] * 3], 2, "1 pairs are too few", "or lower align.batch_size"),
+    ],
+    ids=["cut", "equal", "fewer than a batch"],
+)
+def test_an_alignment_says_why_it_has_too_few_pairs_before_it_loads_a_model(
+    rows, batch, reason, field, tiny_base, tmp_path
+) -> None:
+    samples = [sampled("One.", "Three.", "It is two.", id=str(n)) | row for n, row in enumerate(rows)]
+    write_jsonl(tmp_path / "samples/0/train/en.jsonl", samples)
+    config = rank.Config(language="en", labelers=("en",))
+    model = reward_model(tiny_base, tmp_path / "rm", 1)
+    rank.run(config, samples=[tmp_path / "samples"], reward_models=[model], output=tmp_path / "ranked")
+    training = align.Config(language="en", labeler="en", batch_size=batch)
+    with refused(DataError, "align: pairs by the reward model en") as raised:
+        align.run(training, policy=tmp_path / "no such policy", ranked=tmp_path / "ranked", output=tmp_path / "output")
+    assert reason in raised.value.message and field in raised.value.hint
+
+
+def test_equal_rewards_are_counted_as_the_reason() -> None:
+    ranked = [rankings.candidates(sampled("a", "b"), "en", "drop", "keep")] * 3
+    counts = rankings.summary(ranked, [], 0)
+    assert counts.equal_rewards == 3 and counts.why_few[0] == "3 prompts have only equal rewards"

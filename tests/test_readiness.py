@@ -58,6 +58,9 @@ IMPOSSIBLE = (
     ("paper_a_qwen", "judge.judge=self-taught judge.context=1024", "judge.max_new_tokens", 2048),
     ("paper_a_qwen", "judge.judge=served=m judge.max_usd=9", "judge.max_usd", 9.0),
     ("paper_a_qwen", "sample.runs=1 judge.orders=both", "judge.runs", 5),
+    ("paper_a_qwen", "sample.runs=1 judge.orders=both judge.temperature=1", "judge.runs", 5),
+    ("paper_a_qwen", "sample.runs=1 judge.judge=reward=armorm judge.orders=seeded", "judge.runs", 5),
+    ("demo", "judge.runs=2 judge.orders=seeded", "judge.runs", 2),
     ("paper_a_qwen", "judge.judge=gpt-4o judge.length_control=hub", "judge.length_control", "hub"),
     ("demo", "targets=[] judge.length_control=hub", "judge.length_control", "hub"),
     ("paper_a_qwen", "targets=[] evaluate.benchmarks=[] judge.judge=gpt-4o judge.length_control=no.csv",
@@ -166,6 +169,12 @@ def test_a_stage_that_does_not_run_is_not_held_to_anything() -> None:
         "a generative judge reads any prompt in any language"
     )
     assert load(preset, ("judge.judge=served=m", "judge.engine=endpoint", "judge.max_new_tokens=32768"))
+    for varied in (
+        "judge.orders=alpacaeval",
+        "judge.orders=both judge.temperature=1 judge.prompt=rewardbench",
+        "judge.orders=both judge.temperature=1 judge.prompt=null judge.rubric=quality",
+    ):
+        assert load(preset, ("judge.judge=gpt-4o", "sample.runs=1", "judge.runs=5", *varied.split()))
     assert load(preset, ("curate.prompts=null", "sample.samples=1"))
 
 

@@ -11,8 +11,8 @@ from report_inputs import plain, section, similarity, table
 from xlrm.analysis import preservation
 from xlrm.analysis.comparisons import Comparison, Difference, MeanDifference
 from xlrm.analysis.transfer import Correlation, Transfer
-from xlrm.evaluation.alignment import Alignment
 from xlrm.evaluation.benchmarks import AVERAGE
+from xlrm.evaluation.judged_policies import JudgedPolicies
 from xlrm.evaluation.results import Difference as PolicyDifference
 from xlrm.evaluation.results import Estimate, Evaluation, JudgeResults, WinRate
 from xlrm.evaluation.statistics import Paired
@@ -139,7 +139,7 @@ def test_the_correlation_has_to_be_negative(interval, verdict) -> None:
     assert verdicts(transfer=Transfer([], None, moved, {}))["correlation"] == verdict
 
 
-def aligned(**gains: tuple[float, float]) -> Alignment:
+def aligned(**gains: tuple[float, float]) -> JudgedPolicies:
     """Language -> adjusted difference to the base policy and to the policy by its own reward model, each with p = 0.01 if
     it is not 0."""
     rate = WinRate(win_rate=0.5, interval=(0.4, 0.6), items=9, draws=0)
@@ -154,7 +154,7 @@ def aligned(**gains: tuple[float, float]) -> Alignment:
         results = dict.fromkeys(("base", "en", code), rate)
         languages.append(JudgeResults(language=code, reference="gpt-4-turbo", results=results, differences=differences))
     mean = sum(base for base, _ in gains.values()) / len(gains)
-    return Alignment(tuple(languages), {}, {}, {("source", "base"): Paired(mean, mean, mean, 0.01)})
+    return JudgedPolicies(tuple(languages), {}, {("source", "base"): Paired(mean, mean, mean, 0.01)})
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,13 @@ from report_inputs import plain, record, run, section, table
 from components import _notice, _run
 from xlrm.analysis import comparisons
 from xlrm.errors import ConfigError
-from xlrm.evaluation.alignments import AlignmentResults
+from xlrm.evaluation.alignment_results import AlignmentResults
 from xlrm.evaluation.benchmarks import AVERAGE
 from xlrm.evaluation.rankings import Agreement, LabelerPairs, Ranking
 from xlrm.evaluation.results import (
     EvaluationResults,
     JudgedItems,
     JudgeResults,
-    JudgesAgreement,
     JuryMember,
     Scores,
     read_evaluations,
@@ -30,6 +29,7 @@ from xlrm.reporting import latex
 from xlrm.reporting.documents import Cell, Document, Grid
 from xlrm.reporting.tables import Table
 from xlrm.run import pages
+from xlrm.scorers.judges.agreement import JudgesAgreement
 from xlrm.store import artifacts
 from xlrm.store.artifacts import Record
 from xlrm.store.json_file import JsonFile

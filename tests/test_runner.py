@@ -65,20 +65,24 @@ def test_only_the_files_a_stage_reads_count(monkeypatch) -> None:
 
 PLANNED = {("plan", "translate", field) for field in translators.Settings.model_fields} | {
     ("translate", "plan", "shards"), ("translate", "validate", "limits"),
-    ("curate", "sample", "eval_prompts"),
+    ("curate", "sample", "eval_prompts"), ("judge", "rl", "method"),
 }  # fmt: skip
 """(stage, section, field) where a field of another section counts: an estimate is of the translator, a shard is one of
-`plan.shards`, translations are checked with the limits that `validate` has, and a corpus is free of the prompts that policies
-are judged by."""
-TRIED: dict[str, Any] = {"plan.shards": 2, "validate.limits": {"loop_times": 9}}
+`plan.shards`, translations are checked with the limits that `validate` has, a corpus is free of the prompts that policies are
+judged by, and a policy trained online is named by its method."""
+TRIED: dict[str, Any] = {
+    "plan.shards": 2,
+    "sample.shards": 2,
+    "judge.max_usd": 9.0,
+    "validate.limits": {"loop_times": 9},
+}
 """Values to try, where a pipeline has use for the field."""
 
 
 def config_of(stage: str, sections: dict) -> BaseModel:
     """The config that a pipeline gives to a stage, for an experiment of these sections."""
-    made = steps(
-        "cross-lingual-transfer", Experiment(name="test", targets=("es",), stages=settings.sections(**sections))
-    )
+    given = settings.sections(**{"rl": {}} | sections)
+    made = steps("cross-lingual-transfer", Experiment(name="test", targets=("es",), stages=given))
     return stage_config(stage, next(step.config for step in made.values() if step.stage == stage))
 
 
@@ -110,8 +114,10 @@ SCORING = {"batch_tokens", "device", "processes"}
 ASKING = {"parallel", "retries", "timeout_seconds", "answer_tokens", "max_usd"}
 NOT_COUNTED = {
     "align": {"save_steps"}, "evaluate": SCORING, "external": {*SCORING, *(f"judge.{one}" for one in ASKING)},
-    "judge": ASKING,
+    "judge": {*ASKING, *(f"scoring.{one}" for one in SCORING)},
     "plan": PRICES, "rank": SCORING, "represent": {"batch_tokens"}, "reward": {"save_steps"},
+    "rl": {"save_steps", "generation_batch", "reward_patience_seconds"},
+    "sample": {"shards", "parallel", "retries", "timeout_seconds", "usd_per_million", "max_usd"},
 }  # fmt: skip
 """Fields of speed, patience, prices and estimates, by stage."""
 

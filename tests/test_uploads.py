@@ -10,8 +10,10 @@ from refusals import refused
 
 from pipelines import placement, submission, uploads
 from xlrm.errors import ConfigError
+from xlrm.evaluation import length_control
 from xlrm.run import experiment
 from xlrm.run.runner import run_stage
+from xlrm.scorers.judges import human, ratings, rubrics, table
 from xlrm.store import addresses, artifacts, objects
 from xlrm.store.jsonl import write_jsonl
 from xlrm.tracking import named_models
@@ -170,3 +172,91 @@ def test_the_translator_of_one_language_is_checked_as_that_of_all(entry, tmp_pat
             uploads.resolve(given)
     else:
         assert uploads.resolve(given) == (given, [])
+
+
+RUBRIC = "<!-- ours -->\nRate this.\n{prompt}\n{response}\n{reference}\nEnd with `Rating: N`, 1 to 10."
+
+
+def judging_files() -> dict[str, dict]:
+    """Sections that name a file in every field that may name one, with the files."""
+    Path("my-rubric").write_text(RUBRIC)
+    Path("gamed.csv").write_text("index,preference,std_delta_len,instruction_difficulty\n0,1,0,0\n")
+    for code in ("ko", "zh"):
+        write_jsonl(Path(f"right_{code}.jsonl"), [{"id": "p", "reference": code}])
+        write_jsonl(Path(f"given_{code}.jsonl"), [{"id": "p", "response": code}])
+        write_jsonl(Path(f"gpt4_{code}.jsonl"), [{"id": "p", "response": code}])
+    Path("people.csv").write_text("id,system,preference\np,en,1\n")
+    return {
+        "sample": {"given": "given_{language}.jsonl"},
+        "reference": {"given": "./gpt4_{language}.jsonl"},
+        "judge": {
+            "judge": ["gpt-4o", "human=people.csv", "phrasebook"], "rubric": "my-rubric",
+            "references": "right_{language}.jsonl", "length_control": "gamed.csv",
+        },
+    }  # fmt: skip
+
+
+def test_every_field_that_names_a_file_is_uploaded(bucket) -> None:
+    given = asked(**judging_files())
+    found, sent = uploads.resolve(given)
+    uploaded(found, sent)
+    moved = found.stages
+    names = [
+        moved["sample"]["given"], moved["reference"]["given"], moved["judge"]["references"], moved["judge"]["rubric"],
+        moved["judge"]["length_control"], moved["judge"]["judge"][1].removeprefix("human="),
+    ]  # fmt: skip
+    files = [
+        "given_{language}.jsonl",
+        "gpt4_{language}.jsonl",
+        "right_{language}.jsonl",
+        "my-rubric",
+        "gamed.csv",
+        "people.csv",
+    ]
+    for name, file in zip(names, files, strict=True):
+        assert name.startswith(f"{bucket}/inputs/") and name.endswith(f"/{file}")
+        there = objects.read_bytes(name.replace("{language}", "zh"))
+        assert there == Path(file.replace("{language}", "zh")).read_bytes()
+    assert moved["judge"]["judge"][0::2] == ["gpt-4o", "phrasebook"]
+    assert moved["judge"]["judge"][1].startswith("human=s3://")
+
+
+def test_an_uploaded_rubric_and_its_files_are_read_where_they_are(bucket, tmp_path) -> None:
+    config = asked(**judging_files())
+    before = config.config("judge", language="zh")
+    found, sent = uploads.resolve(config)
+    uploaded(found, sent)
+    for path in tmp_path.glob("*"):
+        path.unlink() if path.is_file() else None
+    judged = found.config("judge", language="zh")
+    digest = table.files(judged.judge, judged, "zh")
+    assert rubrics.find(judged.rubric).text == RUBRIC.partition("\n")[2]
+    assert ratings.read_references(judged.references, "zh") == {"p": "zh"}
+    assert [row.system for row in human.read(judged.judge[1].removeprefix("human="), "zh")] == ["en"]
+    assert length_control.load(judged.length_control, "en").of_prompt == {0: 0.0}
+    judging_files()
+    assert table.files(before.judge, before, "zh") == digest
+
+
+def test_words_that_name_no_file_stay_even_beside_a_file_of_that_name(bucket) -> None:
+    for name in ("hub", "phrasebook", "quality", "gpt-4o"):
+        Path(name).write_text(RUBRIC)
+    judge = {"judge": "gpt-4o", "rubric": "quality", "length_control": "hub"}
+    given = asked(sample={"given": "phrasebook"}, judge=judge)
+    assert uploads.resolve(given) == (given, [])
+
+
+@pytest.mark.parametrize(
+    ("sections", "where", "value"),
+    [
+        ({"sample": {"given": "missing_{language}.jsonl"}}, "sample.given", "missing_{language}.jsonl"),
+        ({"judge": {"judge": ["gpt-4o", "human=missing.csv"]}}, "judge.judge", "human=missing.csv"),
+        ({"judge": {"rubric": "missing"}}, "judge.rubric", "missing"),
+        ({"judge": {"references": "missing.csv"}}, "judge.references", "missing.csv"),
+        ({"judge": {"length_control": "missing.csv"}}, "judge.length_control", "missing.csv"),
+        ({"sample": {"given": "{language}/given.jsonl"}}, "sample.given", "{language}/given.jsonl"),
+    ],
+)
+def test_a_named_file_that_is_not_there_is_refused(sections, where, value, bucket) -> None:
+    with refused(ConfigError, where, value):
+        uploads.resolve(asked(**sections))

@@ -264,6 +264,8 @@ def test_a_model_of_this_machine_rates_by_its_log_probabilities(rater, tmp_path)
     assert said.judgements[1].scores == pytest.approx((fair, best), abs=0.02)
     assert said.judgements[2].scores == (None, pytest.approx(bad, abs=0.02))
     assert [vote(each) for each in said.judgements] == [1 if fair > bad else 2, 1 if fair > best else 2, None]
+    short = table.judge(f"self-taught={rater}", settings(**how | {"max_new_tokens": 2}), PAIRS, "en").cost
+    assert (short.questions, short.cut, short.unreadable) == (4, 4, 3), "cut before the rating"
     assert said.judgements[0].record() | {"weighted": [True, True]} == said.judgements[0].record()
     assert (said.cost.questions, said.cost.requests, said.cost.verdicts, said.cost.unreadable) == (4, 4, 3, 1)
     again = table.judge(f"self-taught={rater}", settings(**how), PAIRS, "en")

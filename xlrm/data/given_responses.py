@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -10,6 +11,7 @@ from xlrm.data import catalog
 from xlrm.data.phrasebook import writer
 from xlrm.errors import DataError, within
 from xlrm.store import row_files
+from xlrm.store.fields import NamesFile
 from xlrm.store.row_files import RowFile
 
 PHRASEBOOK = "phrasebook"
@@ -27,7 +29,7 @@ class Given:
 class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    given: str | None = None
+    given: Annotated[str | None, NamesFile(words=(PHRASEBOOK,))] = None
     """File of responses written elsewhere, with {language} in its name where each language has its own; or phrasebook,
     which answers its own prompts. Null: the policies write them (docs/alignment.md)."""
     right_share: float = Field(0.5, ge=0, le=1)

@@ -1,11 +1,10 @@
 """Results of judges that score responses, and of several judges of the same pairs."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xlrm.evaluation import win_rates
-from xlrm.evaluation.results import Cost, JudgesAgreement, JuryMember, Scores
+from xlrm.evaluation.results import Cost, JuryMember, Scores
 from xlrm.evaluation.win_rates import Judged
 from xlrm.scorers.judges.pairs import Pair
 from xlrm.scorers.judges.verdicts import Scored, Verdicts, vote
@@ -20,7 +19,7 @@ def fields(verdicts: Verdicts, pairs: Mapping[str, Sequence[Pair]]) -> dict[str,
         "cost": cost(verdicts),
         "scores": scores(win_rates.by_system(pairs, verdicts.judgements)),
         "members": {entry: _member(own, pairs) for entry, own in verdicts.members.items()},
-        "kappa": tuple(JudgesAgreement(**dataclasses.asdict(each)) for each in verdicts.agreement),
+        "kappa": tuple(verdicts.agreement),
     }
 
 

@@ -15,10 +15,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xlrm.errors import ConfigError, DataError
+from xlrm.errors import ArtifactError, ConfigError, DataError
 from xlrm.evaluation import statistics
 from xlrm.evaluation.results import LengthControlled
 from xlrm.store import hub
+from xlrm.store.local_copies import local_copy
 from xlrm.store.objects import sha256_of
 
 if TYPE_CHECKING:
@@ -55,13 +56,15 @@ def refusal(entry: str | None, language: str) -> ConfigError | None:
 
 
 def file(entry: str | None) -> Path | None:
-    """The file of this machine that the entry names; None for the Hub's and for no entry. Raises ConfigError for one that
+    """The file that the entry names, on this machine; None for the Hub's and for no entry. Raises ConfigError for one that
     is not there."""
-    if entry in (None, HUB):
+    if entry is None or entry == HUB:
         return None
-    if not Path(entry).is_file():
-        raise ConfigError("no such file", where=FIELD, value=entry, hint=f"`{HUB}` or a copy of its {FILE}")
-    return Path(entry)
+    try:
+        return local_copy(entry)
+    except (DataError, ArtifactError) as error:
+        hint = f"`{HUB}`, or a copy of its {FILE} here or at s3://bucket/key"
+        raise ConfigError(error.message, where=FIELD, value=entry, hint=hint) from error
 
 
 def fingerprint(entry: str | None) -> str:

@@ -15,10 +15,11 @@ from xlrm.store.json_file import JsonFile
 FINITE = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
-class LabelerPairs(BaseModel):
-    """Preference pairs by one reward model."""
+class LabelerPairs(JsonFile):
+    """Preference pairs by one reward model: in ranking.json, and alone in {labeler}/pairs.json for its alignment."""
 
-    model_config = FINITE
+    FILE: ClassVar[str] = "pairs.json"
+    WRITTEN_BY: ClassVar[str] = "the stage rank writes it"
 
     pairs: int
     too_few: int = 0
@@ -37,6 +38,18 @@ class LabelerPairs(BaseModel):
     """Share of the pairs whose chosen response is the longer one; equal lengths count as a half."""
     cut: int = 0
     """Conversations that were longer than `max_length`, and were ranked without one of their ends."""
+
+    @property
+    def why_few(self) -> tuple[str, str]:
+        """Why prompts gave no pair, with their numbers, and which fields give more pairs; the most frequent reason first."""
+        reasons = [
+            (self.too_few, "fewer than two responses that may be in one",
+             "raise sample.max_new_tokens or set rank.unfinished=keep, if they were cut"),
+            (self.equal_texts, "only equal responses", "raise sample.temperature or sample.samples"),
+            (self.equal_rewards, "only equal rewards", "raise sample.samples, and see whether the reward model was trained"),
+        ]  # fmt: skip
+        found = sorted((each for each in reasons if each[0]), key=lambda each: -each[0])
+        return ", ".join(f"{count} prompts have {what}" for count, what, _ in found), "; ".join(h for *_, h in found)
 
 
 class Agreement(BaseModel):

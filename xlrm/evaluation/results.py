@@ -14,6 +14,7 @@ from xlrm.evaluation import reward_table
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
 from xlrm.evaluation.credit import Ties
 from xlrm.evaluation.facts import BenchmarkFacts, ModelFacts, ScoringFacts
+from xlrm.scorers.judges.agreement import JudgesAgreement
 from xlrm.store.json_file import JsonFile
 
 
@@ -230,7 +231,7 @@ class Difference(BaseModel):
     p: float
     """Two-sided, of a permutation test in which each prompt's difference may have either sign."""
     p_holm: float
-    """Adjusted for the number of comparisons of this file (Holm 1979); `xlrm.evaluation.alignment` adjusts for those in all
+    """Adjusted for the number of comparisons of this file (Holm 1979); `xlrm.evaluation.judged_policies` adjusts for those in all
     languages."""
 
     @property
@@ -249,20 +250,6 @@ class Scores(BaseModel):
     system: float
     weighted: float | None = None
     """Share of the ratings that are expected values over log-probabilities; the others are numbers as written."""
-
-
-class JudgesAgreement(BaseModel):
-    """Two members of a jury, or two people, on the pairs that both could judge."""
-
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-    first: str
-    second: str
-    items: int
-    agreement: float
-    """Share of the pairs in which both prefer the same response, or neither."""
-    kappa: float | None
-    """Cohen's kappa: 1 for full agreement, 0 for as much as chance gives; None if both always say the same one thing."""
 
 
 class JuryMember(BaseModel):

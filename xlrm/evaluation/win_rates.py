@@ -15,20 +15,19 @@ from pydantic import Field
 from xlrm import progress
 from xlrm.errors import DataError, GateError
 from xlrm.evaluation import length_control, statistics
-from xlrm.evaluation.length_control import Difficulties
+from xlrm.evaluation.length_control import HUB, Difficulties
 from xlrm.evaluation.results import REFERENCE, Cost, Difference, WinRate
 from xlrm.models import samples
 from xlrm.scorers.judges import rewardbench, table
 from xlrm.scorers.judges.pairs import Judgement, Pair
-from xlrm.store.fields import NotCounted
+from xlrm.scorers.judges.verdicts import vote
+from xlrm.store.fields import NamesFile, NotCounted
 
 if TYPE_CHECKING:
     import numpy as np
 
 DRAW = 1.5
 """Preference for neither response: 1 is for the reference's, 2 for the system's. alpaca_eval also reads 0 as a draw."""
-
-
 ONLINE = ("grpo-", "rloo-")
 """Beginnings of the names of policies trained online; the code of their reward model follows."""
 
@@ -39,7 +38,7 @@ class Settings(table.Settings):
     runs: int = Field(1, ge=1)
     """Responses of each policy to a prompt that are judged, each in a run of its own (paper A: 5); `sample.runs` generates
     them."""
-    length_control: str | None = None
+    length_control: Annotated[str | None, NamesFile(words=(HUB,))] = None
     """Adds AlpacaEval's length-controlled win rate, which is valid in English on AlpacaEval's own prompts: `hub`, or a copy
     of df_gamed.csv of the dataset tatsu-lab/alpaca_eval; null leaves it out."""
     max_usd: Annotated[float | None, NotCounted] = Field(None, ge=0)
@@ -121,7 +120,7 @@ class Judged(NamedTuple):
         import numpy as np
 
         runs = 1 + max((pair.run for pair in self.pairs), default=0)
-        preferences = [_preference(judgement) for judgement in self.judgements]
+        preferences = [vote(judgement) for judgement in self.judgements]
         return np.array([math.nan if value is None else value - 1 for value in preferences]).reshape(-1, runs)
 
     def items(self) -> dict[str, float | None]:
@@ -165,10 +164,6 @@ def win_rate(judged: Judged, control: Difficulties | None = None) -> WinRate:
         characters=(float(lengths[:, 0].mean()), float(lengths[:, 1].mean())), length_controlled=controlled,
         **_bias(judgements),
     )  # fmt: skip
-
-
-def _preference(judgement: Judgement) -> float | None:
-    return None if judgement.unreadable == len(judgement.preferences) else judgement.preference
 
 
 def _bias(judgements: Sequence[Judgement]) -> dict[str, float | None]:
@@ -239,7 +234,7 @@ def records(judged: Mapping[str, Judged]) -> list[dict]:
     return [
         {
             "id": pair.id, "system": system, "run": pair.run, "prompt": pair.prompt, "reference": pair.a,
-            "response": pair.b, "preference": _preference(judgement), "reference_first": list(judgement.a_first),
+            "response": pair.b, "preference": vote(judgement), "reference_first": list(judgement.a_first),
         } | judgement.record()
         for system, own in judged.items()
         for pair, judgement in zip(own.pairs, own.judgements, strict=True)

@@ -23,12 +23,18 @@ def as_chats(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Token ids of each prompt, ending with the start of the assistant's turn; only the template adds special tokens.
 
     Raises ConfigError if the template rejects the messages."""
-    texts = [_asking(tokenizer, messages(prompt)) for prompt in prompts]
+    texts = [_asking(tokenizer, messages(prompt))[1] for prompt in prompts]
     return tokenizer(texts, add_special_tokens=False)["input_ids"]
 
 
-def _asking(tokenizer: Any, chat: list[Message]) -> str:
-    """The chat in the model's template; `without_system` if the template rejects the system message or drops it."""
+def accepted(tokenizer: Any, prompt: Prompt) -> list[Message]:
+    """The messages of a prompt as a policy reads them: `without_system` if its template rejects the system message or drops
+    it. Raises ConfigError if the template rejects them still."""
+    return _asking(tokenizer, messages(prompt))[0]
+
+
+def _asking(tokenizer: Any, chat: list[Message]) -> tuple[list[Message], str]:
+    """The messages that are `accepted`, and their text in the model's template with the start of an answer."""
     system = chat[0]["content"].strip() if chat[0]["role"] == "system" else ""
     try:
         (text,) = templates.render(tokenizer, [chat], add_generation_prompt=True)
@@ -38,7 +44,7 @@ def _asking(tokenizer: Any, chat: list[Message]) -> str:
                 f"the model's chat template rejects the conversation: {error.reason}", where="chat template"
             ) from error
         text = ""
-    return text if system in text else _asking(tokenizer, without_system(chat))
+    return (chat, text) if system in text else _asking(tokenizer, without_system(chat))
 
 
 def without_system(chat: list[Message]) -> list[Message]:
@@ -60,8 +66,13 @@ def encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
 def as_trained(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Token ids of each prompt exactly as conversations begin in `encode`, the encoding used in training, including a
     BOS that only the tokenizer adds. `tokenizer` must come from `loading.load_tokenizer`."""
-    added = _added_first(tokenizer)
-    return [ids if ids[: len(added)] == added else added + ids for ids in as_chats(tokenizer, prompts)]
+    return as_read(tokenizer, as_chats(tokenizer, prompts))
+
+
+def as_read(tokenizer: Any, conversations: Sequence[list[int]]) -> list[list[int]]:
+    """Token ids that a template wrote, after the special tokens that the tokenizer adds before a text."""
+    added = added_first(tokenizer)
+    return [ids if ids[: len(added)] == added else added + ids for ids in conversations]
 
 
 def messages(prompt: Prompt) -> list[Message]:
@@ -174,7 +185,7 @@ def encode_texts(
     would begin it with a space."""
     if not texts:
         return
-    added = _added_first(tokenizer)
+    added = added_first(tokenizer)
     first, last = added or [tokenizer.bos_token_id], _added_last(tokenizer) if side == "right" else 0
     for ids in tokenizer(texts, verbose=False)["input_ids"]:  # else it warns of texts that are cut below
         once = ids[len(added) :] if added and ids[: 2 * len(added)] == added * 2 else ids
@@ -186,7 +197,7 @@ def encode_texts(
             yield [*once[: max_length - last], *once[len(once) - last :]], True
 
 
-def _added_first(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+def added_first(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     """Special tokens that the tokenizer adds before a text, whether it names them (as BOS or [CLS]) or not."""
     probe = tokenizer("a", return_special_tokens_mask=True)
     added = probe["special_tokens_mask"]

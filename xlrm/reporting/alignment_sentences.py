@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from xlrm.evaluation.alignment import BASE, SOURCE, TARGET, Alignment
+from xlrm.evaluation.judged_policies import BASE, SOURCE, TARGET, JudgedPolicies
 from xlrm.evaluation.rankings import Agreement
 from xlrm.evaluation.results import REFERENCE
 from xlrm.reporting.results import JudgedSystem, language_name
@@ -15,7 +15,7 @@ _READINGS = {
 }
 
 
-def answer(alignment: Alignment, source: str) -> str:
+def answer(alignment: JudgedPolicies, source: str) -> str:
     """Whether the policy by the source's reward model wins more often than the base policy and than that by the language's
     own, in how many languages."""
     others = {BASE: "the base policy", TARGET: "the policy aligned by the language's own"}
@@ -25,7 +25,7 @@ def answer(alignment: Alignment, source: str) -> str:
     return f"The policy aligned by the {language_name(source)} reward model {'; it '.join(parts)}."
 
 
-def _readings(alignment: Alignment, other: str, name: str) -> str:
+def _readings(alignment: JudgedPolicies, other: str, name: str) -> str:
     languages: dict[str, list[str]] = {}
     for code, reading in alignment.readings(SOURCE, other).items():
         languages.setdefault(reading, []).append(code)
@@ -71,7 +71,7 @@ def position(systems: list[JudgedSystem]) -> str:
     )
 
 
-def jury(alignment: Alignment) -> str:
+def jury(alignment: JudgedPolicies) -> str:
     """How far several judges, or several people, agree; empty for a single one."""
     pairs = [pair for results in alignment.languages for pair in results.kappa]
     if not pairs:
@@ -97,7 +97,7 @@ def agreement(models: Agreement) -> str:
     return f"{language_name(models.first)} and {language_name(models.second)} order {same} alike{tau}"
 
 
-def cost(alignment: Alignment) -> str:
+def cost(alignment: JudgedPolicies) -> str:
     """What a generative judge took; empty for others."""
     known = [results.cost for results in alignment.languages if results.cost]
     if not known:

@@ -1,6 +1,6 @@
 """Claims on aligned policies, tested on a run (section 4 of Hong et al. 2025)."""
 
-from xlrm.evaluation.alignment import BASE, SOURCE, TARGET, Alignment
+from xlrm.evaluation.judged_policies import BASE, SOURCE, TARGET, JudgedPolicies
 from xlrm.evaluation.results import Difference
 from xlrm.reporting.material import Material
 from xlrm.reporting.outcomes import Outcome, Verdict, every, missing, signed_by
@@ -21,8 +21,8 @@ def base(material: Material) -> Outcome:
 
 
 def largest(material: Material) -> Outcome:
-    """By the language in which the policy by the source's reward model gains most: the sign of
-    its gain, since the paper's size is of another model and judge."""
+    """By the language in which the policy by the source's reward model gains most: the sign of its gain, since the
+    paper's size is of another model and judge."""
     increase = material.alignment.largest_increase if material.alignment else None
     if not increase:
         return _ABSENT
@@ -48,11 +48,7 @@ def on_par(material: Material) -> Outcome:
     worse."""
     differences = _differences(material.alignment, TARGET)
     if not differences:
-        return (
-            missing("No two policies of one language, by the English and by its own reward model.")
-            if material.alignment
-            else _ABSENT
-        )
+        return _ONE_POLICY if material.alignment else _ABSENT
     verdicts: list[Verdict] = [
         "yes" if code == TIED and _sign(difference) != "no" else _sign(difference)
         for code, difference in differences.items()
@@ -60,10 +56,11 @@ def on_par(material: Material) -> Outcome:
     return Outcome(every(verdicts), _shown(differences), "wins")
 
 
-def _differences(alignment: Alignment | None, other: str) -> dict[str, Difference]:
+def _differences(alignment: JudgedPolicies | None, other: str) -> dict[str, Difference]:
     """Language -> win rate of the policy by the source's reward model minus the other role's."""
-    results = alignment.languages if alignment else ()
-    between = {each.language: alignment.difference(each.language, SOURCE, other) for each in results if alignment}
+    if not alignment:
+        return {}
+    between = {each.language: alignment.difference(each.language, SOURCE, other) for each in alignment.languages}
     return {code: difference for code, difference in between.items() if difference}
 
 

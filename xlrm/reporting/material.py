@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from xlrm.analysis.comparisons import Comparison, MeanDifference
 from xlrm.analysis.representations import Representations
 from xlrm.analysis.transfer import Transfer
-from xlrm.evaluation.alignment import Alignment
 from xlrm.evaluation.benchmarks import AVERAGE
+from xlrm.evaluation.judged_policies import JudgedPolicies
 from xlrm.evaluation.results import Evaluation
 from xlrm.registry.champion import Registered
 from xlrm.reporting import omissions
@@ -32,7 +32,7 @@ class Material:
     representations: Representations | None = None
     transfer: Transfer | None = None
     """Correlation of f with accuracy in other languages."""
-    alignment: Alignment | None = None
+    alignment: JudgedPolicies | None = None
     """Win rates of policies, in all languages."""
     responses: list[Responses] = field(default_factory=list)
     """Counts of policies' responses to the prompts for judging."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from xlrm.analysis.comparisons import Difference, shared
 from xlrm.analysis.hidden_states import BASE
-from xlrm.evaluation.alignment import BASE as BASE_ROLE
-from xlrm.evaluation.alignment import COMPARED, SOURCE, TARGET
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
+from xlrm.evaluation.judged_policies import BASE as BASE_ROLE
+from xlrm.evaluation.judged_policies import COMPARED, SOURCE, TARGET
 from xlrm.evaluation.results import Estimate, Evaluation
 from xlrm.registry.gate import Decision
 from xlrm.reporting import (

@@ -25,8 +25,6 @@ def singular(models: dict[str, Similarity]) -> str:
 
 
 POSITION = {"last": "last token", "mean": "mean over all tokens", "first": "first token"}
-
-
 TEMPLATE = {"raw": "raw text", "chat": "the text as a user's message, in the chat template"}
 
 

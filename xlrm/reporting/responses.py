@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from xlrm.evaluation.alignments import AlignmentResults
+from xlrm.evaluation.alignment_results import AlignmentResults
 from xlrm.evaluation.rankings import Ranking
 from xlrm.evaluation.results import REFERENCE
 from xlrm.models.samples import Counts, SampleCounts

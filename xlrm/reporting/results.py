@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from xlrm.analysis.hidden_states import BASE
-from xlrm.evaluation.alignment import BASE as BASE_ROLE
-from xlrm.evaluation.alignment import SOURCE, TARGET, Alignment, roles
+from xlrm.evaluation.judged_policies import BASE as BASE_ROLE
+from xlrm.evaluation.judged_policies import SOURCE, TARGET, JudgedPolicies, roles
 from xlrm.evaluation.results import (
     REFERENCE,
     Estimate,
@@ -80,7 +80,7 @@ def read_external(folder: Path) -> list[External]:
     return sorted(externals, key=lambda external: external.kind)
 
 
-def judged(alignment: Alignment) -> list[JudgedSystem]:
+def judged(alignment: JudgedPolicies) -> list[JudgedSystem]:
     """By language: the policy before alignment, those by the source's and by the language's own reward model, others."""
     order = {kind: place for place, kind in enumerate(get_args(Kind))}
     systems = []

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from xlrm.evaluation.alignments import AlignmentResults
+from xlrm.evaluation.alignment_results import AlignmentResults
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
 from xlrm.evaluation.rankings import Agreement, LabelerPairs
-from xlrm.evaluation.results import Evaluation, JudgesAgreement, Results
+from xlrm.evaluation.results import Evaluation, Results
 from xlrm.evaluation.reward_table import CORPUS
 from xlrm.models.samples import Counts
 from xlrm.reporting import claims, lineage
@@ -20,6 +20,7 @@ from xlrm.reporting.material import Material
 from xlrm.reporting.published.paper_tables import table_2, tables_3_to_7
 from xlrm.reporting.results import mean_scores, tested
 from xlrm.reporting.wording import shown
+from xlrm.scorers.judges.agreement import JudgesAgreement
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def gather(material: Material, paper: bool) -> dict[str, Table]:
         "jury": _table("language judge system win_rate low high unreadable verdicts", _jury(material)),
         "kappa": _table(f"language {' '.join(JudgesAgreement.model_fields)}", _kappa(material)),
         "scores": _table("language judge system unit reference_mean system_mean weighted", _scores(material)),
-        "alignment": _table(" ".join(AlignmentResults.model_fields), _trained(material)),
+        "alignment": _table(" ".join(_ALIGNMENT), _trained(material)),
         "responses": _table(f"language policy {' '.join(Counts.model_fields)}", _responses(material)),
         "validation": _table("language file rows_in rows_out passed failed_share expected_share limit expectation failed_rows",
             _validation(material),
@@ -234,8 +235,11 @@ def _pairs(material: Material) -> Iterator[tuple]:
         )
 
 
+_ALIGNMENT = tuple(dict.fromkeys(("language", "labeler", *AlignmentResults.model_fields)))
+
+
 def _trained(material: Material) -> Iterator[tuple]:
-    yield from (tuple(policy.results.model_dump().values()) for policy in material.trained)
+    yield from (tuple(getattr(policy.results, name) for name in _ALIGNMENT) for policy in material.trained)
 
 
 def _jury(material: Material) -> Iterator[tuple]:

@@ -8,12 +8,10 @@ from xlrm.reporting.results import language_name
 from xlrm.store import addresses
 
 MINUS = "\u2212"
-
-
+PERCENT = "\u00a0%"
+"""Stays on the line of its number."""
 LEVEL = 0.05
-
-
-PERCENT = "\u00a0%"  # stays on the line of its number
+"""p-value below which a difference is said to be one."""
 
 
 def percent(share: float) -> str:

@@ -282,10 +282,9 @@ def _policies_judged(scene: Scene) -> Iterator[Row]:
     policies = len(_labelers(scene)) * (1 + ("rl" in sections)) + bool(sections.get("reference"))
     shown = f"{len(targets)} languages x {len(prompts):,} prompts"
     for judge in judges.generative("judge", config):
-        rates = config.rubric is not None
-        of, each = (policies + 1, 1) if rates else (policies, 2)
+        of, each = (policies + 1, 1) if judge.rates else (policies, 2)
         reading = _to_judge(scene, each, judge.answer_tokens) * (of * config.runs)
-        what = f"{of} policies x {shown} {'rated ' if rates else ''}by {judge.model.name}"
+        what = f"{of} policies x {shown} {'rated ' if judge.rates else ''}by {judge.model.name}"
         yield _judging(scene, judge, what, reading, of * config.runs * len(targets) * len(prompts))
     for rewarder in judges.rewarders(config):
         reading, model = _to_judge(scene, 1, 0) * ((policies + 1) * config.runs), rewarder.model

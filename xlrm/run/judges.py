@@ -1,21 +1,15 @@
-"""The generative judges of an experiment, for the checks and estimates before it runs."""
+"""The judges of an experiment: what its steps, checks and estimates need to know of them before it runs."""
 
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from xlrm.data import catalog, conversations
-from xlrm.errors import ConfigError, DataError
-from xlrm.evaluation import external_models
+from xlrm.evaluation import external_models, length_control
 from xlrm.models import reward_models
 from xlrm.models.generation import EngineName
 from xlrm.models.reward_models import RewardModel
-from xlrm.run.sections import Experiment
+from xlrm.run.sections import REFERENCE, Experiment
 from xlrm.scorers.judges import pairwise, table
 from xlrm.scorers.judges.rewards import RewardJudge
-from xlrm.store.local_copies import S3
-from xlrm.store.row_files import Reading
 
 
 @dataclass(frozen=True)
@@ -41,10 +35,34 @@ class Judge:
         return self.settings.decoding(self.model).max_new_tokens
 
     @property
+    def rates(self) -> bool:
+        """Whether it rates each response, rather than compare two."""
+        return isinstance(self.settings, table.Settings) and self.settings.rubric is not None
+
+    @property
     def orders(self) -> int:
         """Times that a question is asked: in one order or both; a rating has none."""
-        rates = isinstance(self.settings, table.Settings) and self.settings.rubric is not None
-        return 2 if self.settings.orders == "both" and not rates else 1
+        return 2 if self.settings.orders == "both" and not self.rates else 1
+
+    @property
+    def varies(self) -> bool:
+        """Whether another run may give another verdict on the same responses: in another order, or by another answer, unless
+        that is a first token's log-probabilities."""
+        decoding = self.settings.decoding(self.model)
+        first_token = decoding.top_logprobs > 0 and decoding.max_new_tokens == 1
+        drawn = self.settings.orders != "both" and not self.rates
+        return drawn or (decoding.temperature > 0 and not first_token)
+
+
+def settings(experiment: Experiment, language: str) -> dict[str, Any]:
+    """Fields of the stage `judge` that follow from others: the language's equal part of the budget, no length control where
+    that is not valid, and the name of the reference if that is not the policy before alignment."""
+    whole = experiment.setting("judge", "max_usd")
+    budget = {} if whole is None else {"max_usd": whole / len(experiment.aligned)}
+    controlled = language == length_control.LANGUAGE or experiment.setting("judge", "length_control") is None
+    elsewhere = experiment.stages.get(REFERENCE) or {}
+    name = elsewhere.get("served") or elsewhere.get("given")
+    return budget | ({} if controlled else {"length_control": None}) | ({"reference": name} if name else {})
 
 
 def generative(stage: str, config: Any) -> list[Judge]:
@@ -68,48 +86,3 @@ def on_this_machine(config: Any) -> bool:
     """Whether the stage judge loads a model, rather than asking a server or nobody."""
     asked = generative("judge", config)
     return bool(rewarders(config)) or any(judge.engine != "endpoint" for judge in asked)
-
-
-def turns(asked: Experiment, stages: Collection[str]) -> Iterator[ConfigError]:
-    """A judge, which compares answers to single questions, for a file whose first prompt has several turns, if the file is
-    there to look at."""
-    curated = asked.config("curate")
-    field = "eval_prompt_set" if curated.eval_prompt_set else "prompts"
-    names = table.split(asked.config("judge").judge) if "judge" in stages else ()
-    if names and _asks_turns(curated, field):
-        yield _of_turns("judge.judge", ", ".join(names), f"curate.{field}", "null aligns without verdicts")
-    judges = generative("external", asked.config("external")) if "external" in stages else []
-    if judges and _asks_turns(curated, "benchmark"):
-        yield _of_turns(
-            "external.models", judges[0].model.name, "curate.benchmark", "name reward models, which read them"
-        )
-
-
-def files(asked: Experiment, stages: Collection[str]) -> Iterator[ConfigError]:
-    """Files that judging reads and that are not on this machine. A rubric is read when the section is."""
-    config = asked.config("judge")
-    for language in asked.aligned if "judge" in stages else ():
-        for name in table.named_files(config.judge, config, language):
-            if not name.startswith(S3) and not Path(name).is_file():
-                where = (
-                    "judge.references"
-                    if name == (config.references or "").replace("{language}", language)
-                    else "judge.judge"
-                )
-                yield ConfigError("no such file", where=where, value=name, hint="a path here, or s3://bucket/key")
-
-
-def _of_turns(where: str, name: str, prompts: str, hint: str) -> ConfigError:
-    message = f"a judge compares answers to single questions, and {prompts} has prompts of several turns"
-    return ConfigError(message, where=where, value=name, hint=hint)
-
-
-def _asks_turns(curated: Any, field: str) -> bool:
-    entry = getattr(curated, field)
-    if not (entry and catalog.is_file(entry) and Path(entry).is_file()):
-        return False
-    first = catalog.first_row(entry, Reading(curated.columns, curated.encoding))
-    try:
-        return not isinstance(conversations.prompt(first.get("prompt")), str)
-    except DataError:  # `curate` says so
-        return False

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from xlrm import languages, progress
 from xlrm.data import catalog
@@ -16,8 +16,7 @@ from xlrm.run.sections import config_class, stage_config
 from xlrm.store import addresses, artifacts
 from xlrm.training.recipes import DpoTraining, OnlineTraining
 
-Method = Literal["dpo", "grpo", "rloo"]
-METHODS: tuple[Method, ...] = ("dpo", "grpo", "rloo")
+METHODS = ("dpo", "grpo", "rloo")
 LABELER = "reward"
 """Name of the reward model among the stages' fields."""
 Settings = dict[str, dict[str, Any]]
@@ -33,7 +32,8 @@ def settings(
         raise ConfigError("no such method", where="--method", value=method, hint=f"there are {', '.join(METHODS)}")
     if _is_server(reward) and method == "dpo":
         raise ConfigError(
-            "dpo ranks with a model: folder, OWNER/NAME, models:/NAME@ALIAS or URI", where="--reward", value=reward,
+            "dpo ranks with a model: folder, OWNER/NAME, models:/NAME@ALIAS or URI", where="--reward",
+            value=addresses.shown(reward),
             hint="grpo and rloo ask a server",
         )  # fmt: skip
     curated: dict[str, Any] = {

@@ -14,7 +14,7 @@ from xlrm.errors import ConfigError
 from xlrm.languages import LANGUAGES
 from xlrm.models import base_models, reward_models
 from xlrm.models.base_models import TINY
-from xlrm.run import budget, data_readiness, judges, published_sets, response_readiness, win_rates
+from xlrm.run import budget, data_readiness, judge_readiness, judges, published_sets, response_readiness
 from xlrm.run.data_readiness import Check, Stages
 from xlrm.run.sections import POLICY, Experiment
 from xlrm.run.steps import steps
@@ -244,7 +244,7 @@ def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 
 CHECKS: tuple[Check, ...] = (
     name_of_files, required_fields, *data_readiness.CHECKS, tiny_models_languages, tuning, published_sets.further_benchmarks,
-    published_sets.parallel_texts, published_sets.prompts, judges_prompts, judges.turns, judges.files, names_of_models,
-    models_from_elsewhere, generative_judges, *win_rates.CHECKS, lengths, pairs_to_align_on, response_readiness.responses,
+    published_sets.parallel_texts, published_sets.prompts, judges_prompts, names_of_models,
+    models_from_elsewhere, generative_judges, *judge_readiness.CHECKS, lengths, pairs_to_align_on, response_readiness.responses,
     prompts_to_learn_on, batches, data_readiness.losses,
 )  # fmt: skip

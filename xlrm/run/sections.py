@@ -190,12 +190,20 @@ class Experiment(BaseModel, frozen=True, extra="forbid", validate_by_name=True, 
         none = {field: () if field in _SEVERAL else None for field in marked(config_class("curate"), Sets)}
         return self.stages.get("curate", {}) | none | self.corpora[language] | {"language": language}
 
+    @property
+    def policy(self) -> dict[str, Any]:
+        """Fields of the model to align: those of `base` without a section of its own. One that is tuned is the pretrained
+        model of `base`."""
+        base = self.stages.get("base", {})
+        own = self.stages.get(POLICY)
+        if own is None:
+            return base
+        return {"pretraining": base.get("pretraining", {})} | own if own.get("tuning") is not None else own
+
     def config(self, section: str, **given: Any) -> Any:
         """Config of a section as a pipeline fills it in. `given`: values to use instead, such as another language.
         Raises ConfigError."""
-        values = self.stages.get(section)
-        if values is None:
-            values = self.stages.get("base", {}) if section == POLICY else {}
+        values = self.policy if section == POLICY else self.stages.get(section) or {}
         target = self.aligned[0]
         first = self.source if section in ("curate", "reward", "evaluate") else target
         pipeline = {

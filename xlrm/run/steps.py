@@ -8,7 +8,7 @@ from typing import Any
 from xlrm.data.corpus_schema import Name
 from xlrm.errors import ConfigError
 from xlrm.languages import defined
-from xlrm.run import win_rates
+from xlrm.run import judges
 from xlrm.run.sections import CROSS_LINGUAL, POLICY, REFERENCE, RETRAIN, Experiment
 
 Inputs = Mapping[str, str | tuple[str, ...]]
@@ -150,7 +150,7 @@ def _policy(experiment: Experiment) -> list[Step]:
     """The `base` step of the model to align, if that is not the reward models' base."""
     given = experiment.stages.get(POLICY)
     tuned: Inputs = {"start": "base"} if given and given.get("tuning") is not None else {}
-    return [Step("base", (POLICY,), inputs=tuned, section=POLICY)] if given else []
+    return [Step("base", (POLICY,), experiment.policy, tuned, POLICY)] if given else []
 
 
 def _alignment(experiment: Experiment) -> list[Step]:
@@ -206,7 +206,7 @@ def _aligned(experiment: Experiment, language: str, policy: str) -> list[Step]:
     answers = {"languages": [language], "split": "eval", "served": None, "given": None}
     compared = tuple(step.label for step in _reference(experiment, language))
     judged = Step(
-        "judge", (language,), given | {"labelers": systems} | win_rates.settings(experiment, language),
+        "judge", (language,), given | {"labelers": systems} | judges.settings(experiment, language),
         {"reference": compared or before, "candidates": (f"sample-{language}",)} | ({"base": before} if compared else {}),
     )  # fmt: skip
     return [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xlrm import progress
 from xlrm.errors import ArtifactError
-from xlrm.models import templates
+from xlrm.models import chat_templates, templates
 from xlrm.models.chat_templates import Message
 from xlrm.models.templates import TemplateRefusal
 from xlrm.scorers.interface import Scorer, check_finite
@@ -96,7 +96,8 @@ class Server(Rewards):
     def _body(self, conversations: Sequence[list[Message]]) -> dict[str, Any]:
         if self.url.endswith("/v1/rewards"):
             return {"conversations": list(conversations)}
-        return {"query": templates.render(self.tokenizer, conversations)}
+        read = [[*chat_templates.accepted(self.tokenizer, chat[:-1]), chat[-1]] for chat in conversations]
+        return {"query": templates.render(self.tokenizer, read)}
 
     def _post(self, body: dict[str, Any]) -> Any:
         """The server's answer. Raises ArtifactError if none comes in `patience_seconds`."""

@@ -32,9 +32,9 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def run(config: Config, *, samples: list[Path], reward_models: list[Path], output: Path) -> dict[str, float]:
-    """Writes {labeler}.jsonl with the preference pairs, rewards.jsonl with every response that was ranked and its rewards,
-    and ranking.json. Each prompt gives a pair of its best and worst response, the first of equals; none if it has fewer
-    than two responses to rank, or only equal texts or equal rewards."""
+    """Writes {labeler}.jsonl with the preference pairs, {labeler}/pairs.json with their counts, rewards.jsonl with every
+    response that was ranked and its rewards, and ranking.json. Each prompt gives a pair of its best and worst response, the
+    first of equals; none if it has fewer than two responses to rank, or only equal texts or equal rewards."""
     rows = sampled.read(samples, 0, "train", config.language)
     ranked = [rankings.candidates(row, config.language, config.unfinished, config.other_language) for row in rows]
     chats = [chat_templates.conversation(of.row["prompt"], text) for of in ranked for text in of.texts]
@@ -58,6 +58,7 @@ def run(config: Config, *, samples: list[Path], reward_models: list[Path], outpu
         pairs = [row for of, given in zip(ranked, rewards[labeler], strict=True) if (row := rankings.pair(of, given))]
         write_jsonl(output / f"{labeler}.jsonl", pairs)
         labelers[labeler] = rankings.summary(ranked, pairs, cut)
+        labelers[labeler].write(output / labeler)
     write_jsonl(output / "rewards.jsonl", rankings.reward_rows(ranked, rewards))
     result = Ranking(
         language=config.language, labelers=labelers, agreements=rankings.agreements(rewards),

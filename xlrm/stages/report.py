@@ -7,7 +7,7 @@ from xlrm.analysis.representations import Representations
 from xlrm.data import data_card
 from xlrm.data.corpus_schema import BENCHMARK_ITEMS
 from xlrm.data.data_card import DataCard
-from xlrm.evaluation import alignment, reward_table
+from xlrm.evaluation import judged_policies, reward_table
 from xlrm.evaluation.results import EvaluationResults, ExternalResults, JudgedItems, JudgeResults, read_evaluations
 from xlrm.languages import InLanguages
 from xlrm.registry.champion import Registered
@@ -61,7 +61,7 @@ def run(
         mean=comparisons.mean_delta(compared),
         representations=represented,
         transfer=transfer.measure(evaluated, represented.models) if represented else None,
-        alignment=alignment.read(verdicts) if verdicts else None,
+        alignment=judged_policies.read(verdicts) if verdicts else None,
         responses=responses.responses(lineage),
         rankings=responses.rankings(lineage),
         trained=responses.trainings(lineage),

@@ -16,7 +16,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-DATA = (".yaml", ".csv", ".j2", ".html")
+DATA = (".yaml", ".csv", ".j2", ".html", ".md", ".txt")
 """Endings of data files that count with the module beside them, if code asks for its `__file__`."""
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)

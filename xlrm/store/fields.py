@@ -31,6 +31,22 @@ class Sets:
 
 
 @dataclass(frozen=True)
+class NamesFile:
+    """Marks a field, or a list, that may name files of this machine or s3://bucket/key. {language} in a file's name stands
+    for the code of a language."""
+
+    prefix: str = ""
+    """What a file's name follows, as in human=FILE; other entries name no file."""
+    words: tuple[str, ...] = ()
+    """Entries that name no file."""
+
+    def file(self, entry: str) -> str | None:
+        """The file that an entry names; None if it names none."""
+        named = entry.startswith(self.prefix) and entry not in self.words
+        return entry.removeprefix(self.prefix) if named else None
+
+
+@dataclass(frozen=True)
 class RevisionOf:
     """Marks a field that is the revision of a model of the Hub."""
 

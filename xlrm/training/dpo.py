@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xlrm.evaluation.alignment_results import PairCounts
 from xlrm.models import loading, transformers4, weights
 from xlrm.models.packing import model as packing
 from xlrm.processes import launch
 from xlrm.training import curves, finite, preference_tokens, references, trainers
-from xlrm.training.preference_tokens import PairCounts
 from xlrm.training.recipes import DpoTraining
 from xlrm.training.trainers import Job
 
@@ -28,7 +28,7 @@ def train_dpo(policy: Path, rows: Sequence[dict[str, Any]], config: DpoTraining,
     def prepare() -> Path:
         weights.check_finite(policy)
         tokens, counts = preference_tokens.dataset(loading.load_tokenizer(policy), rows, config.max_length)
-        counts.log(label, config.max_length)
+        preference_tokens.say_cut(counts, label, config.max_length)
         tokens.save_to_disk(folder / "tokens")
         counts.write(folder)
         return policy

@@ -1,11 +1,11 @@
 """Preference pairs of a policy as token ids, each conversation cut to a length, and batches of them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from xlrm import progress
+from xlrm.evaluation.alignment_results import PairCounts
 from xlrm.models import chat_templates, templates
-from xlrm.store.json_file import JsonFile
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -14,35 +14,16 @@ if TYPE_CHECKING:
 SIDES = ("chosen", "rejected")
 
 
-class PairCounts(JsonFile):
-    """pairs.json in a training's folder: what became of the pairs. None is dropped."""
-
-    FILE: ClassVar[str] = "pairs.json"
-    WRITTEN_BY: ClassVar[str] = "an alignment begins with it"
-
-    pairs: int
-    cut: int
-    """Pairs with a conversation that was longer than `max_length`."""
-    cut_chosen: int
-    """Chosen conversations that lost their beginning."""
-    cut_rejected: int
-    cut_answers: int
-    """Conversations whose response alone is longer than `max_length`: the response lost its beginning too."""
-    equal: int
-    """Pairs whose two conversations are the same token ids, which teach nothing."""
-    dropped: int = 0
-    """Pairs that are not trained on."""
-
-    def log(self, label: str, max_length: int) -> None:
-        """Logs how many pairs were cut, and how many have nothing to choose from, if there are any."""
-        if self.cut:
-            also = f"; of {self.cut_answers} also the response" if self.cut_answers else ""
-            progress.say(
-                f"{label}: {self.cut} of {self.pairs} pairs are longer than max_length {max_length}: {self.cut_chosen} "
-                f"chosen and {self.cut_rejected} rejected conversations lost their beginning{also}; none is dropped"
-            )
-        if self.equal:
-            progress.say(f"{label}: {self.equal} of {self.pairs} pairs are twice the same tokens, and teach nothing")
+def say_cut(counts: PairCounts, label: str, max_length: int) -> None:
+    """Logs how many pairs were cut, and how many have nothing to choose from, if there are any."""
+    if counts.cut:
+        also = f"; of {counts.cut_answers} also the response" if counts.cut_answers else ""
+        progress.say(
+            f"{label}: {counts.cut} of {counts.pairs} pairs are longer than max_length {max_length}: {counts.cut_chosen} "
+            f"chosen and {counts.cut_rejected} rejected conversations lost their beginning{also}; none is dropped"
+        )
+    if counts.equal:
+        progress.say(f"{label}: {counts.equal} of {counts.pairs} pairs are twice the same tokens, and teach nothing")
 
 
 def dataset(
@@ -52,23 +33,28 @@ def dataset(
     them, for each side of rows with prompt, chosen and rejected.
 
     A conversation longer than `max_length` loses its beginning, as in reward models: first of the prompt, and of a response
-    that is longer by itself then too. A BOS stays. What follows the response in the chat template belongs to it.
+    that is longer by itself then too. A BOS stays. What follows the response in the chat template belongs to it. The prompt
+    is the one that the policy read when it was sampled: `chat_templates.as_trained`.
 
     Raises TemplateRefusal for a conversation that the template does not accept."""
     from datasets import Dataset
 
-    asked = _ids(tokenizer, [chat_templates.messages(row["prompt"]) for row in rows], add_generation_prompt=True)
+    asked = chat_templates.as_trained(tokenizer, [row["prompt"] for row in rows]) if rows else []
+    read = [chat_templates.accepted(tokenizer, row["prompt"]) for row in rows]
     whole = {
-        side: _ids(tokenizer, [chat_templates.conversation(row["prompt"], row[side]) for row in rows]) for side in SIDES
+        side: _ids(
+            tokenizer, [chat_templates.conversation(chat, row[side]) for chat, row in zip(read, rows, strict=True)]
+        )
+        for side in SIDES
     }
     starts = [min(map(_shared, [ids] * 2, both)) for ids, *both in zip(asked, *whole.values(), strict=True)]
-    bos = [tokenizer.bos_token_id]
+    bos = chat_templates.added_first(tokenizer) or [tokenizer.bos_token_id]
     columns: dict[str, list] = {}
     shorter, responses = {}, 0
     for side, conversations in whole.items():
         cut = [chat_templates.without_beginning(ids, bos, max_length) for ids in conversations]
         lost = [len(ids) - len(left) for ids, left in zip(conversations, cut, strict=True)]
-        kept = [int(ids[:1] == bos) for ids in conversations]
+        kept = [len(bos) * (ids[: len(bos)] == bos) for ids in conversations]
         columns[f"{side}_ids"] = cut
         columns[f"{side}_start"] = [max(k, start - n) for k, start, n in zip(kept, starts, lost, strict=True)]
         shorter[side] = [n > 0 for n in lost]
@@ -81,10 +67,11 @@ def dataset(
     return Dataset.from_dict(columns), counts
 
 
-def _ids(tokenizer: "PreTrainedTokenizerBase", chats: Sequence[list], **options: Any) -> list[list[int]]:
-    """Token ids as a policy is sampled: only the template adds special tokens."""
-    texts = templates.render(tokenizer, chats, **options)
-    return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+def _ids(tokenizer: "PreTrainedTokenizerBase", chats: Sequence[list]) -> list[list[int]]:
+    """Token ids as a policy is sampled."""
+    texts = templates.render(tokenizer, chats)
+    ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+    return chat_templates.as_read(tokenizer, ids)
 
 
 def _shared(asked: list[int], answered: list[int]) -> int:

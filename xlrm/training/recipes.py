@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from xlrm.models.precisions import Precision
+from xlrm.store import addresses
 from xlrm.store.fields import NotCounted, conflict
 
 
@@ -136,7 +137,8 @@ class OnlineTraining(TrainingConfig):
     """Number format of a reward model in this process, which each process loads whole."""
     reward_url: str | None = Field(None, pattern=r"^https?://\S+/(get_reward|v1/rewards)$")
     """Reward server to ask instead, such as http://HOST:8000/get_reward, which reads texts in the policy's chat template, or
-    http://HOST:8000/v1/rewards, which reads messages; `{labeler}` stands for the reward model's name."""
+    http://HOST:8000/v1/rewards, which reads messages; `{labeler}` stands for the reward model's name. A token is read from
+    XLRM_SERVE_TOKEN."""
     reward_patience_seconds: Annotated[float, NotCounted] = Field(900, ge=0, le=1500)
     """Time that a reward server may be away before the training ends (its checkpoints stay). Below the time that the processes
     of a training wait for each other."""
@@ -144,11 +146,16 @@ class OnlineTraining(TrainingConfig):
     """Responses generated at a time, by each process; responses do not depend on it."""
 
     @model_validator(mode="after")
-    def _whole_groups(self) -> Self:
+    def _fit_together(self) -> Self:
         if self.batch_size % self.group:
             raise conflict(
                 "batch_size", self.batch_size, "a multiple of group is required, because a step has whole groups"
             )
+        if self.reward_url and (shown := addresses.shown(self.reward_url)) != self.reward_url:
+            raise conflict(
+                "reward_url", shown, "no user name or password is allowed, because settings are recorded; a token is read "
+                "from the variable XLRM_SERVE_TOKEN",
+            )  # fmt: skip
         if self.max_new_tokens >= self.max_length:
             raise conflict(
                 "max_new_tokens", self.max_new_tokens, "less than max_length is allowed, which also holds the prompt"

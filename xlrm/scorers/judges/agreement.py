@@ -6,12 +6,14 @@ Cohen, J. (1960), "A coefficient of agreement for nominal scales". The labels ar
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
 
 
-@dataclass(frozen=True)
-class Agreement:
+class JudgesAgreement(BaseModel):
     """Two judges on the pairs that both could judge."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     first: str
     second: str
@@ -22,7 +24,7 @@ class Agreement:
     """Cohen's kappa: 1 for full agreement, 0 for as much as chance gives; None if both always say the same one thing."""
 
 
-def of_all(votes: Mapping[str, Sequence[float | None]]) -> list[Agreement]:
+def of_all(votes: Mapping[str, Sequence[float | None]]) -> list[JudgesAgreement]:
     """Agreement of each two judges with a pair that both judged. `votes`: judge -> its preference in [1, 2] for each
     pair, None where it has none."""
     both = itertools.combinations(votes, 2)
@@ -42,12 +44,13 @@ def cohens_kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
 
 def _agreement(
     first: str, second: str, ours: Sequence[float | None], theirs: Sequence[float | None]
-) -> Agreement | None:
+) -> JudgesAgreement | None:
     both = [(_label(a), _label(b)) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
     if not both:
         return None
+    kappa = cohens_kappa([a for a, _ in both], [b for _, b in both])
     share = sum(a == b for a, b in both) / len(both)
-    return Agreement(first, second, len(both), share, cohens_kappa([a for a, _ in both], [b for _, b in both]))
+    return JudgesAgreement(first=first, second=second, items=len(both), agreement=share, kappa=kappa)
 
 
 def _label(preference: float) -> str:

@@ -162,6 +162,6 @@ def _judgement(votes: Mapping[str, float]) -> Voted:
     return Voted((True,) * len(given), given, votes=votes)
 
 
-def _agreement(by_pair: Sequence[Mapping[str, float]]) -> list[agreement.Agreement]:
+def _agreement(by_pair: Sequence[Mapping[str, float]]) -> list[agreement.JudgesAgreement]:
     people = dict.fromkeys(name for votes in by_pair for name in votes)
     return agreement.of_all({name: [votes.get(name) for votes in by_pair] for name in people})

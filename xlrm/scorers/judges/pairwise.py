@@ -216,9 +216,10 @@ class Judge:
         likely = self.prompt.top_logprobs
 
         def keep(place: int, number: int, completion: Completion) -> None:
-            whole = completion.whole or likely > 0
+            readable = self.prompt.preference(completion) is not None
+            whole = completion.whole or (likely > 0 and readable)
             self.cost.add(completion, cut=not whole)
-            if whole and self.prompt.preference(completion) is not None:  # else a later run asks again
+            if whole and readable:  # else a later run asks again
                 self.memory.add({messages[place]: saved.written(self._kept(completion), likely)}, run)
 
         decoding = replace(self.decoding, seed=self.decoding.seed + run)

@@ -12,17 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from xlrm.errors import ConfigError
+from xlrm.errors import ArtifactError, ConfigError, DataError
 from xlrm.models.decoding import Completion
+from xlrm.store.local_copies import local_copy
 
 LOWEST, HIGHEST = 1, 10
-_SHIPPED = Path(__file__).parent / "rubrics"
-NAMES = tuple(sorted(path.stem for path in _SHIPPED.glob("*.md")))
+_SHIPPED = {path.name.removesuffix(".rubric.md"): path for path in sorted(Path(__file__).parent.glob("*.rubric.md"))}
+NAMES = tuple(_SHIPPED)
 _PLACES = re.compile(r"\{(prompt|response|reference)\}")
 _COMMENT = re.compile(r"\A\s*<!--.*?-->\s*", re.DOTALL)
 _RATING = re.compile(r"\W*rating\W*?[:：][^\w-]*?(?P<number>\d+(?:\.\d+)?)(\s*(/|out of)\s*10)?\W*", re.IGNORECASE)
 """The last line of an answer: `Rating: 7`, also as **Rating: 7/10**, Rating: [[7]] and the like."""
-_ALLOWED = f"{', '.join(NAMES)}, or the path of a text or Markdown file, are allowed"
+_ALLOWED = f"{', '.join(NAMES)}, or a text or Markdown file, here or at s3://bucket/key, are allowed"
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ class Rating(NamedTuple):
 def find(name: str) -> Rubric:
     """The rubric of this name, or in the file of this path. A comment (<!-- -->) at its beginning is not shown to the
     judge. Raises ConfigError for a file that is not there, and for one that asks for no rating of a response."""
-    path = _SHIPPED / f"{name}.md" if name in NAMES else Path(name)
     try:
-        text = _COMMENT.sub("", path.read_text("utf-8")).strip()
-    except (OSError, UnicodeDecodeError) as error:
+        path = _SHIPPED.get(name) or local_copy(name)
+        text = _COMMENT.sub("", path.read_text("utf-8-sig")).strip()
+    except (OSError, UnicodeDecodeError, ArtifactError, DataError) as error:
         raise ConfigError("no such rubric", value=name, hint=_ALLOWED) from error
     for part in ("{prompt}", "{response}", "Rating:"):
         if part not in text:

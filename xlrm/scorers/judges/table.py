@@ -13,7 +13,7 @@ Several entries are a jury (`jury`).
 import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -30,7 +30,7 @@ from xlrm.scorers.judges.pairs import Pair
 from xlrm.scorers.judges.rewards import RewardJudge
 from xlrm.scorers.judges.settings import PolicySettings
 from xlrm.scorers.judges.verdicts import Verdicts
-from xlrm.store.fields import conflict
+from xlrm.store.fields import NamesFile, conflict
 from xlrm.store.files import sha256_of
 from xlrm.store.local_copies import local_copy, readable
 
@@ -53,11 +53,11 @@ Found = gold.Judge | RewardModel | RewardJudge | HumanJudge
 class Settings(PolicySettings):
     """How the responses of policies are judged, by whoever judges."""
 
-    rubric: str | None = None
-    """Rates each response from 1 to 10 instead of comparing two: quality, correctness (with `references`), language, or
-    the path of a text or Markdown file with {prompt} and {response} that asks for a last line `Rating: N`. For generative
-    judges; null compares."""
-    references: str | None = None
+    rubric: Annotated[str | None, NamesFile(words=rubrics.NAMES)] = None
+    """Rates each response from 1 to 10 instead of comparing two: quality, correctness (with `references`), language, or a
+    text or Markdown file, here or at s3://bucket/key, with {prompt} and {response} that asks for a last line `Rating: N`.
+    For generative judges; null compares."""
+    references: Annotated[str | None, NamesFile()] = None
     """File of rows with id and reference, the answers that a rubric shows as {reference}; {language} in its name stands
     for the language's code."""
     scoring: Scoring = Scoring()
@@ -66,7 +66,7 @@ class Settings(PolicySettings):
     """Largest share of pairs that the file of a judge human=FILE may have no verdict on; above it the stage stops. Such
     pairs are left out of the win rate, as unreadable verdicts are."""
 
-    judge: Entries | None = None
+    judge: Annotated[Entries | None, NamesFile(prefix=human.ENTRY)] = None
     """Who judges: phrasebook (knows the right answers to its own prompts), a generative model as in `external.models`, such
     as gpt-4o, served=MODEL_ID or self-taught=FOLDER, reward=MODEL (a reward model, docs/models.md), human=FILE (verdicts of
     people, docs/alignment.md), or a list of several, whose mean counts; null leaves the aligned policies unjudged."""

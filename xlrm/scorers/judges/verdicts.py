@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from xlrm.scorers.judges.agreement import Agreement
+from xlrm.scorers.judges.agreement import JudgesAgreement
 from xlrm.scorers.judges.pairs import Judgement
 from xlrm.scorers.judges.pairwise import Cost
 
@@ -44,7 +44,7 @@ class Verdicts:
     """Questions, tokens and dollars of a generative judge; None for others, and for a jury, whose members have theirs."""
     members: Mapping[str, "Verdicts"] = field(default_factory=dict)
     """Members of a jury: entry -> what it judged."""
-    agreement: Sequence[Agreement] = ()
+    agreement: Sequence[JudgesAgreement] = ()
     """How far each two members of a jury, or people, agree."""
 
 

@@ -7,8 +7,8 @@ import pytest
 from refusals import refused
 
 from xlrm.errors import DataError
-from xlrm.evaluation import alignment, statistics, win_rates
-from xlrm.evaluation.results import JudgedItems, JudgeResults, WinRate
+from xlrm.evaluation import judged_policies, statistics, win_rates
+from xlrm.evaluation.results import Estimate, JudgedItems, JudgeResults, WinRate
 
 PROMPTS = [f"p{n}" for n in range(60)]
 
@@ -26,17 +26,18 @@ def judged(language: str, seed: int, reference: str = "base", **gains: float) ->
     return results, JudgedItems.of(shares)
 
 
-def test_bars_means_and_readings_over_languages(tmp_path) -> None:
+def test_means_and_readings_over_languages(tmp_path) -> None:
     given = [judged("es", 1, en=0.45, es=0.05), judged("ko", 2, en=0.2, ko=0.2), judged("zh", 3, en=-0.45, zh=0.0)]
     for results, items in given:
         results.write(tmp_path / results.language)
         items.write(tmp_path / results.language)
-    found = alignment.read([tmp_path / code for code in ("es", "ko", "zh")])
-    assert list(found.bars) == ["es", "ko", "zh"]
-    assert {tuple(bars) for bars in found.bars.values()} == {("base", "source", "target")}
-    assert found.bars["es"]["source"] == given[0][0].results["en"].estimate
-    assert found.bars["es"]["base"] == alignment.Estimate(0.5, 0.5, 0.5) == found.means["base"]
-    rates = {role: [found.bars[code][role].value for code in found.bars] for role in ("source", "target")}
+    found = judged_policies.read([tmp_path / code for code in ("es", "ko", "zh")])
+    assert [results.language for results in found.languages] == ["es", "ko", "zh"]
+    assert found.means["base"] == Estimate(0.5, 0.5, 0.5)
+    rates = {
+        "source": [results.results["en"].win_rate for results, _ in given],
+        "target": [results.results[results.language].win_rate for results, _ in given],
+    }
     for role, own in rates.items():
         assert found.means[role].value == pytest.approx(np.mean(own)) and found.means[role].low < np.mean(own)
     gain = found.differences["source", "base"]
@@ -49,7 +50,7 @@ def test_bars_means_and_readings_over_languages(tmp_path) -> None:
 
 def test_p_values_are_adjusted_for_the_comparisons_of_all_languages() -> None:
     given = [judged("es", 1, en=0.2, es=0.05)[0], judged("ko", 2, en=0.2, ko=0.1)[0]]
-    found = [difference for results in alignment.adjust(given) for difference in results.differences]
+    found = [difference for results in judged_policies.adjust(given) for difference in results.differences]
     ordered = sorted(found, key=lambda difference: difference.p)
     wanted = np.maximum.accumulate([min(1, (6 - place) * each.p) for place, each in enumerate(ordered)])
     assert [each.p_holm for each in ordered] == pytest.approx(wanted)
@@ -60,8 +61,8 @@ def test_p_values_are_adjusted_for_the_comparisons_of_all_languages() -> None:
 
 def test_the_base_policy_is_a_system_against_responses_from_elsewhere() -> None:
     results, items = judged("es", 4, "gpt-4-turbo", base=-0.3, en=0.0, es=0.0)
-    found = alignment.align([results], [items])
-    assert found.bars["es"]["base"] == results.results["base"].estimate
+    found = judged_policies.of([results], [items])
+    assert found.means["base"].value == pytest.approx(results.results["base"].win_rate)
     assert found.difference("es", "source", "base").value == pytest.approx(
         results.results["en"].win_rate - results.results["base"].win_rate
     )
@@ -69,12 +70,12 @@ def test_the_base_policy_is_a_system_against_responses_from_elsewhere() -> None:
 
 def test_one_language_alone_has_no_target_and_online_policies_no_role() -> None:
     results, items = judged("en", 5, **{"en": 0.1, "grpo-en": 0.2})
-    found = alignment.align([results], [items])
-    assert list(found.bars["en"]) == list(found.means) == ["base", "source"]
+    found = judged_policies.of([results], [items])
+    assert list(found.means) == ["base", "source"]
     assert list(found.differences) == [("source", "base")] and found.readings("source", "target") == {}
 
 
 def test_verdicts_without_items_are_refused(tmp_path) -> None:
     judged("es", 1, en=0.1, es=0.1)[0].write(tmp_path)
     with refused(DataError, tmp_path / "items.json"):
-        alignment.read([tmp_path])
+        judged_policies.read([tmp_path])

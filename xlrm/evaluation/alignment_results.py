@@ -6,7 +6,27 @@ from typing import ClassVar
 from xlrm.store.json_file import JsonFile
 
 
-class AlignmentResults(JsonFile):
+class PairCounts(JsonFile):
+    """pairs.json in a training's folder: what became of the pairs. None is dropped."""
+
+    FILE: ClassVar[str] = "pairs.json"
+    WRITTEN_BY: ClassVar[str] = "an alignment begins with it"
+
+    pairs: int
+    cut: int
+    """Pairs with a conversation that was longer than `max_length` and lost its beginning."""
+    cut_chosen: int
+    """Chosen conversations that lost their beginning."""
+    cut_rejected: int
+    cut_answers: int
+    """Conversations whose response alone is longer than `max_length`: the response lost its beginning too."""
+    equal: int
+    """Pairs whose two conversations are the same token ids, which teach nothing."""
+    dropped: int = 0
+    """Pairs that are not trained on."""
+
+
+class AlignmentResults(PairCounts):
     """alignment.json, beside the aligned policy."""
 
     FILE: ClassVar[str] = "alignment.json"
@@ -15,17 +35,6 @@ class AlignmentResults(JsonFile):
     language: str
     labeler: str
     """Reward model that ranked the pairs, named by the language it was trained in."""
-    pairs: int
-    cut: int
-    """Pairs with a conversation that was longer than `max_length` and lost its beginning."""
-    cut_chosen: int
-    cut_rejected: int
-    cut_answers: int
-    """Conversations of which the response, too, lost its beginning."""
-    equal: int
-    """Pairs whose two conversations are the same tokens."""
-    dropped: int
-    """Pairs that were not trained on: none."""
     steps: int
     loss: float
     """This and the following: means over the last tenth of the training."""

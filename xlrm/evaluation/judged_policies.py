@@ -20,16 +20,14 @@ COMPARED = ((SOURCE, TARGET), (SOURCE, BASE), (TARGET, BASE))
 
 
 @dataclass(frozen=True)
-class Alignment:
+class JudgedPolicies:
     """The verdicts of all languages together."""
 
     languages: tuple[JudgeResults, ...]
     """p_holm of their differences is adjusted for the comparisons in all languages."""
-    bars: dict[str, dict[str, Estimate]]
-    """Language -> role -> win rate against the reference, as in figure 3; 0.5 for the base policy if that is the
-    reference."""
     means: dict[str, Estimate]
-    """Role -> mean win rate over the languages that have it; prompts are resampled in all languages together."""
+    """Role -> mean win rate over the languages that have it, half for the reference; prompts are resampled in all languages
+    together."""
     differences: dict[tuple[str, str], statistics.Paired]
     """(role, role) -> mean over the languages of the first's win rate minus the second's."""
 
@@ -63,29 +61,26 @@ def reading(difference: Difference) -> str:
     return "higher" if difference.value > 0 else "lower"
 
 
-def read(folders: Sequence[Path]) -> Alignment:
+def read(folders: Sequence[Path]) -> JudgedPolicies:
     """Reads folders of the stage judge, one for each language. Raises DataError."""
-    return align([JudgeResults.read(folder) for folder in folders], [JudgedItems.read(folder) for folder in folders])
+    return of([JudgeResults.read(folder) for folder in folders], [JudgedItems.read(folder) for folder in folders])
 
 
-def align(results: Sequence[JudgeResults], items: Sequence[JudgedItems]) -> Alignment:
+def of(results: Sequence[JudgeResults], items: Sequence[JudgedItems]) -> JudgedPolicies:
     """Statistics over languages, from the two files of each language's verdicts, in the same order."""
     adjusted = adjust(results)
     shares = {each.language: _shares(each, own) for each, own in zip(adjusted, items, strict=True)}
     means = {
-        role: Estimate(*statistics.mean_interval_of_groups(of))
-        for role in _ROLES
-        if (of := _table(shares, role)) is not None
+        role: Estimate(*statistics.mean_interval_of_groups(table))
+        for role in (BASE, SOURCE, TARGET)
+        if (table := _table(shares, role)) is not None
     }
     differences = {
-        (first, second): statistics.paired_mean_of_groups(of)
+        (first, second): statistics.paired_mean_of_groups(table)
         for first, second in COMPARED
-        if (of := _table(shares, first, second)) is not None
+        if (table := _table(shares, first, second)) is not None
     }
-    return Alignment(tuple(adjusted), {each.language: bars(each) for each in adjusted}, means, differences)
-
-
-_ROLES = (BASE, SOURCE, TARGET)
+    return JudgedPolicies(tuple(adjusted), means, differences)
 
 
 def roles(results: JudgeResults) -> dict[str, str]:
@@ -95,13 +90,6 @@ def roles(results: JudgeResults) -> dict[str, str]:
     if own:
         systems[SOURCE] = own[0]
     return systems | ({TARGET: results.language} if results.language in own[1:] else {})
-
-
-def bars(results: JudgeResults) -> dict[str, Estimate]:
-    """Role -> win rate."""
-    half = Estimate(0.5, 0.5, 0.5)
-    known = {name: rate.estimate for name, rate in results.results.items()}
-    return {role: known.get(system, half) for role, system in roles(results).items()}
 
 
 def adjust(results: Sequence[JudgeResults]) -> list[JudgeResults]:
