@@ -313,3 +313,32 @@ def test_a_stage_is_given_the_fields_of_sections_as_its_help_names_them() -> Non
     assert "pretraining.documents" in run("stage", "base", "--help").output
     result = run("stage", "base", "model=phrasebook-tiny", "pretraining.layers=1", "pretraining.documents=5")
     assert result.exit_code == 2 and "base.pretraining.documents=5" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["sheet", "nowhere", "--output", "sheet.csv"], "JUDGED='nowhere': no such folder"),
+        (
+            ["sheet", "file:///no/store/judge/1", "--output", "sheet.csv"],
+            "JUDGED: file:///no/store/judge/1: no artifact",
+        ),
+        (["sheet", ".", "--output", "sheet.csv"], "verdicts.jsonl: no such file"),
+        (["sheet", "nowhere", "--output", "sheet.txt"], "--output='sheet.txt': no such form"),
+        (
+            ["report", "page.html", "--artifact", "nowhere"],
+            "--artifact='nowhere': the URI of an artifact",
+        ),
+        (
+            ["report", "page.html", "--artifact", "file:///no/store/report/1"],
+            "--artifact: file:///no/store/report/1: no artifact",
+        ),
+        (["report", "page.pdf"], "OUTPUT='page.pdf': no such form"),
+    ],
+)
+def test_a_wrong_input_is_named_in_one_line(arguments, error, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, arguments)
+    (line,) = result.stderr.splitlines()
+    assert result.exit_code == 2 and line.startswith(f"error: {error}"), line
+    assert not list(tmp_path.glob("*"))

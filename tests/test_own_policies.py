@@ -18,6 +18,7 @@ from xlrm.run import forecast, own_policies
 from xlrm.run.experiment import build
 from xlrm.run.workloads import Item, Texts
 from xlrm.scorers import online
+from xlrm.store import addresses
 from xlrm.store.jsonl import write_jsonl
 
 SHORT = {
@@ -64,6 +65,28 @@ def test_a_policy_is_trained_on_ones_own_prompts_and_a_second_run_finds_it(metho
     loading.load_causal_lm(folder / "mine")
     again = CliRunner().invoke(app, ["align", *map(str, given), *SHORT[method]])
     assert again.exit_code == 0 and again.stdout == first.stdout and "started" not in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [
+        ("--policy", "nowhere", "--policy='nowhere': not the name of a model"),
+        ("--policy", "./empty", "--policy: ./empty: not a model"),
+        ("--reward", "nowhere", "--reward='nowhere': not the name of a model"),
+        ("--prompts", "other.jsonl", "--prompts='other.jsonl': no such file"),
+        ("--language", "xx", "--language='xx': no such language"),
+        ("--output", "judge", "--output='judge': exists"),
+        ("--output", "prompts.jsonl", "--output='prompts.jsonl': exists"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_made(option, value, error, tiny_base, folder) -> None:
+    (folder / "empty").mkdir()
+    given = {"--policy": str(tiny_base), "--reward": "./judge", "--prompts": "prompts.jsonl", "--output": "new"}
+    arguments = [part for pair in (given | {option: value}).items() for part in pair]
+    result = CliRunner().invoke(app, ["align", *arguments])
+    (line,) = result.stderr.splitlines()
+    assert result.exit_code == 2 and line.startswith(f"error: {error}"), line
+    assert not (folder / "new").exists() and not (addresses.home() / "work").exists()
 
 
 def test_settings_are_those_of_the_methods_stages() -> None:

@@ -83,6 +83,7 @@ IMPOSSIBLE = (
     ("demo", "sample.runs=2", "sample.judged_temperature", 0.0),
     ("demo", "sample.given=phrasebook sample.served=m", "sample.served", "m"),
     ("demo", "sample.given=answers.jsonl", "sample.given", "answers.jsonl"),
+    ("demo", "reference.given=answers-{language}.jsonl", "reference.given", "answers-es.jsonl"),
     ("demo_short", "reference.seed=1", "reference.given", None),
     ("demo_short", "reference.served=m reference.runs=2", "reference.judged_temperature", 0.0),
     ("demo_short", "reference.given=phrasebook reference.eval_prompts=alpacaeval", "reference.eval_prompts", "alpacaeval"),

@@ -1,13 +1,14 @@
 """The report's other forms: Markdown, LaTeX, and the pages of MLflow and Kubeflow that show the Markdown."""
 
 import base64
+import html
 import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from refusals import refused
-from report_inputs import record, run, section, table
+from report_inputs import plain, record, run, section, table
 
 from components import _notice, _run
 from xlrm.analysis import comparisons
@@ -20,6 +21,7 @@ from xlrm.evaluation.results import (
     JudgedItems,
     JudgeResults,
     JuryMember,
+    Scores,
     read_evaluations,
 )
 from xlrm.models.samples import Counts, SampleCounts
@@ -236,7 +238,13 @@ def test_the_judges_of_a_jury_are_shown_one_by_one(whole, tmp_path) -> None:
     judged = JudgeResults.read(given["verdicts"][0])
     alone = judged.results["en"].model_copy(update={"win_rate": 0.25, "interval": (0.2, 0.3), "unreadable": 5})
     kappa = JudgesAgreement(first="gpt-4o", second="reward=m", items=90, agreement=0.8, kappa=0.55)
-    members = {"gpt-4o": JuryMember(results={"en": alone})}
+    scores = {
+        "gpt-4o": Scores(unit="ratings", reference=6.25, system=7.5, weighted=0.75),
+        "reward=m": Scores(unit="rewards", reference=-1.5, system=0.125),
+    }
+    members = {
+        name: JuryMember(results={"en": alone} if of.weighted else {}, scores={"en": of}) for name, of in scores.items()
+    }
     judged.model_copy(update={"members": members, "kappa": (kappa,), "judge": "gpt-4o, reward=m"}).write(
         tmp_path / "jury"
     )
@@ -244,7 +252,25 @@ def test_the_judges_of_a_jury_are_shown_one_by_one(whole, tmp_path) -> None:
     page = run({"verdicts": [tmp_path / "jury"], "lineage": {}}, tmp_path / "output")[1]
     text = section(page, "judging")
     assert "Spanish gpt-4o by English RM 25.0 20–30 5 of 240" in text
-    assert "Spanish: gpt-4o and reward=m agree on 80.0&nbsp;% of 90 pairs, Cohen's kappa +0.55." in text
+    assert "Spanish gpt-4o, reward=m 90 80.0 +0.55" in text
+    assert "Spanish gpt-4o by English RM ratings 6.25 7.50 75.0" in text
+    assert "Spanish reward=m by English RM rewards −1.50 0.12 –" in text
+    sentence = "Two judges each agree on 80.0 % of the pairs, Cohen's kappa +0.55."
+    assert sentence in html.unescape(plain(page))
+    assert [(row["judge"], row["system"], row["unit"], row["weighted"]) for row in table(page, "scores")] == [
+        ("gpt-4o", "en", "ratings", "0.75"), ("reward=m", "en", "rewards", ""),
+    ]  # fmt: skip
+
+
+def test_the_mean_scores_of_a_single_judge_are_shown(whole, tmp_path) -> None:
+    folder = whole[0]["verdicts"][0]
+    scores = {"base": Scores(unit="rewards", reference=1.0, system=-2.25)}
+    JudgeResults.read(folder).model_copy(update={"judge": "reward=m", "scores": scores}).write(tmp_path / "judged")
+    JudgedItems.read(folder).write(tmp_path / "judged")
+    page = run({"verdicts": [tmp_path / "judged"], "lineage": {}}, tmp_path / "output")[1]
+    text = section(page, "judging")
+    assert "Spanish reward=m base policy rewards 1.00 −2.25 –" in text
+    assert "Agreement of judges" not in text and "Two judges" not in section(page, "wins")
 
 
 # CSV

@@ -12,7 +12,7 @@ from rich.table import Table
 from typer.core import TyperCommand
 
 from xlrm import __version__, installation
-from xlrm.errors import ConfigError
+from xlrm.errors import ArtifactError, ConfigError, within
 from xlrm.run import compare_command, scoring_commands, sheet_command, store_commands, training_commands
 from xlrm.run.output import console, empty_table, errors, errors_in_one_line, print_result, quiet_libraries
 from xlrm.run.scoring_options import checked, scoring_options
@@ -252,8 +252,15 @@ def report(
     with errors_in_one_line():
         outputs.check_file(output, "OUTPUT")
         file = pages.report_file(output)
+        if artifact and "://" not in artifact:
+            hint = "`xlrm artifacts report` lists them"
+            raise ConfigError("the URI of an artifact is required", where="--artifact", value=artifact, hint=hint)
         uri = artifact or artifacts.newest(addresses.store(), "report")
-        shutil.copyfile(artifacts.fetch(uri, addresses.home() / "cache") / file, output)
+        with within("--artifact: " if artifact else ""):
+            folder = artifacts.fetch(uri, addresses.home() / "cache")
+            if not (folder / file).is_file():
+                raise ArtifactError(f"an artifact of {artifacts.load(uri).stage}, which has no {file}", where=uri)
+        shutil.copyfile(folder / file, output)
     print_result(output)
 
 

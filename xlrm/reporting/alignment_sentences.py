@@ -1,5 +1,7 @@
 """Findings on aligned policies, in words."""
 
+from collections.abc import Callable
+
 from xlrm.evaluation.judged_policies import BASE, SOURCE, TARGET, JudgedPolicies
 from xlrm.evaluation.rankings import Agreement
 from xlrm.evaluation.results import REFERENCE
@@ -67,6 +69,21 @@ def position(systems: list[JudgedSystem]) -> str:
         if first
         else ""
     )
+
+
+def jury(alignment: JudgedPolicies) -> str:
+    """How far several judges, or several people, agree; empty for a single one."""
+    pairs = [pair for results in alignment.languages for pair in results.kappa]
+    if not pairs:
+        return ""
+    shares = _range([pair.agreement for pair in pairs], percent)
+    kappas = [pair.kappa for pair in pairs if pair.kappa is not None]
+    kappa = f", Cohen's kappa {_range(kappas, lambda value: signed(value, 2))}" if kappas else ""
+    return f"Two judges each agree on {shares}{PERCENT} of the pairs{kappa}."
+
+
+def _range(values: list[float], shown: Callable[[float], str]) -> str:
+    return " to ".join(dict.fromkeys((shown(min(values)), shown(max(values)))))
 
 
 def agreement(models: Agreement) -> str:

@@ -34,6 +34,7 @@ from xlrm.reporting.results import (
     SECTIONS,
     further,
     language_name,
+    mean_scores,
     model_name,
     paper_cells,
     paper_delta,
@@ -47,7 +48,7 @@ from xlrm.validation.summary import Summary
 FILTERS = (
     wording.percent, wording.percent_range, wording.points, wording.points_range, wording.signed, wording.p_value,
     wording.duration, wording.memory, wording.shown, wording.names, wording.shortened, wording.share, gate_sentences.verdict,
-    model_name, language_name, system_name,
+    model_name, language_name, system_name, mean_scores,
 )  # fmt: skip
 WORDS = (
     sentences, accuracy_sentences, alignment_sentences, gate_sentences, paper_sentences, representation_sentences, wording,

@@ -7,7 +7,16 @@ from typing import Literal, get_args
 from xlrm.analysis.hidden_states import BASE
 from xlrm.evaluation.judged_policies import BASE as BASE_ROLE
 from xlrm.evaluation.judged_policies import SOURCE, TARGET, JudgedPolicies, roles
-from xlrm.evaluation.results import REFERENCE, Estimate, Evaluation, ExternalResults, Results, WinRate
+from xlrm.evaluation.results import (
+    REFERENCE,
+    Estimate,
+    Evaluation,
+    ExternalResults,
+    JudgeResults,
+    Results,
+    Scores,
+    WinRate,
+)
 from xlrm.languages import LANGUAGES
 from xlrm.reporting.published import paper_tables
 from xlrm.reporting.published.paper_tables import Cell
@@ -86,6 +95,12 @@ def judged(alignment: JudgedPolicies) -> list[JudgedSystem]:
 
 
 _KINDS: dict[str, Kind] = {BASE_ROLE: "base", SOURCE: "source", TARGET: "target"}
+
+
+def mean_scores(results: JudgeResults) -> list[tuple[str, str, Scores]]:
+    """Judge, system and its mean scores: of the judge, or of each member of a jury that scores responses."""
+    by_judge = {results.judge or "": results.scores} | {name: member.scores for name, member in results.members.items()}
+    return [(judge, system, scores) for judge, own in by_judge.items() for system, scores in own.items()]
 
 
 def system_name(system: str) -> str:

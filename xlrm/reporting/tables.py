@@ -18,7 +18,7 @@ from xlrm.models.samples import Counts
 from xlrm.reporting import claims, lineage
 from xlrm.reporting.material import Material
 from xlrm.reporting.published.paper_tables import table_2, tables_3_to_7
-from xlrm.reporting.results import tested
+from xlrm.reporting.results import mean_scores, tested
 from xlrm.reporting.wording import shown
 from xlrm.scorers.judges.agreement import JudgesAgreement
 
@@ -74,6 +74,7 @@ def gather(material: Material, paper: bool) -> dict[str, Table]:
         "preference_pairs": _table(f"language labeler {' '.join(LabelerPairs.model_fields)}", _pairs(material)),
         "jury": _table("language judge system win_rate low high unreadable verdicts", _jury(material)),
         "kappa": _table(f"language {' '.join(JudgesAgreement.model_fields)}", _kappa(material)),
+        "scores": _table("language judge system unit reference_mean system_mean weighted", _scores(material)),
         "alignment": _table(" ".join(_ALIGNMENT), _trained(material)),
         "responses": _table(f"language policy {' '.join(Counts.model_fields)}", _responses(material)),
         "validation": _table("language file rows_in rows_out passed failed_share expected_share limit expectation failed_rows",
@@ -252,6 +253,12 @@ def _jury(material: Material) -> Iterator[tuple]:
 def _kappa(material: Material) -> Iterator[tuple]:
     for results in material.alignment.languages if material.alignment else ():
         yield from ((results.language, *pair.model_dump().values()) for pair in results.kappa)
+
+
+def _scores(material: Material) -> Iterator[tuple]:
+    for results in material.alignment.languages if material.alignment else ():
+        for judge, system, scores in mean_scores(results):
+            yield results.language, judge, system, scores.unit, scores.reference, scores.system, scores.weighted
 
 
 def _responses(material: Material) -> Iterator[tuple]:

@@ -84,23 +84,22 @@ def experiment(raw: dict[str, Any], overrides: Sequence[tuple[str, Any]]) -> Exp
             raise ConfigError(
                 "no such file", where="--data" if entry in raw["curate"]["preferences"] else "--eval", value=entry
             )
-    _check_base(made.config("base").model)
+    if (base := made.config("base").model) != base_models.TINY:
+        check_model(base, "--base")
     return made
 
 
-def _check_base(model: str) -> None:
-    """Raises ConfigError or ArtifactError for a base model that cannot be loaded; downloads only its config."""
-    if model == base_models.TINY:
-        return
+def check_model(model: str, option: str) -> None:
+    """Raises ConfigError or ArtifactError for a model that cannot be loaded; downloads only its config."""
     try:
         if named_models.is_folder(model):
             named_models.folder(model)
         named_models.config(model)
     except XlrmError as error:
-        error.within("--base: ")
+        error.within(f"{option}: ")
         raise
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"its config.json cannot be read: {error}", where="--base", value=model) from error
+        raise ArtifactError(f"its config.json cannot be read: {error}", where=option, value=model) from error
 
 
 def own_steps(experiment: Experiment, register: bool) -> Steps:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xlrm import progress
+from xlrm import languages, progress
+from xlrm.data import catalog
 from xlrm.data.corpus_schema import CORPUS_PROMPTS
 from xlrm.errors import ConfigError, DataError
 from xlrm.models import base_models
@@ -61,6 +62,23 @@ def settings(
     for stage, values in made.items():
         stage_config(stage, values)
     return made
+
+
+def check(made: Settings, policy: str, reward: str, prompts: str, output: Path) -> None:
+    """Raises ConfigError or ArtifactError for what would end the run later: a language or file that is not there, models
+    that cannot be loaded, and an output that exists and is no policy of the store. Downloads only the models' configs."""
+    languages.find(made["curate"]["language"], "--language")
+    if catalog.is_file(prompts) and "://" not in prompts and not Path(prompts).is_file():
+        raise ConfigError("no such file", where="--prompts", value=prompts)
+    own_data.check_model(policy, "--policy")
+    if not _is_server(reward):
+        own_data.check_model(reward, "--reward")
+    if output.is_dir() and any(output.iterdir()):
+        digest = artifacts.digest_directory(output)[0]
+        stored = (artifacts.load(uri) for uri in artifacts.listed(addresses.store(), list(made)[-1]))
+        own_data.check_output(output, next((Artifact("", each) for each in stored if each.digest == digest), None))
+    else:
+        own_data.check_output(output, None)
 
 
 def _is_server(reward: str) -> bool:

@@ -1,18 +1,19 @@
 """Checks of where an experiment's responses come from: settings of `sample` and `reference` that do not fit together."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from xlrm.data import catalog
 from xlrm.data.catalog import SPOKEN
-from xlrm.data.given_responses import LANGUAGE, PHRASEBOOK
+from xlrm.data.given_responses import LANGUAGE, PHRASEBOOK, file_of
 from xlrm.errors import ConfigError
 from xlrm.run.data_readiness import Stages
 from xlrm.run.sections import REFERENCE, Experiment
 
 
 def responses(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """Runs that would all be equal, files that lack languages, and a reference without a place that it comes from."""
+    """Runs that would all be equal, files that lack languages or are not there, and a reference from nowhere."""
     if "sample" not in stages:
         return
     sections = ("sample", *([REFERENCE] if asked.stages.get(REFERENCE) else []))
@@ -35,6 +36,9 @@ def _languages(asked: Experiment, section: str, config: Any) -> Iterator[ConfigE
     if len(asked.aligned) > 1 and catalog.is_file(given) and LANGUAGE not in given:
         message = f"{LANGUAGE} is required in the name, because each of {', '.join(asked.aligned)} has a file"
         yield ConfigError(message, where=where, value=given)
+    for name in dict.fromkeys(file_of(given, code) for code in asked.aligned) if catalog.is_file(given) else ():
+        if "://" not in name and not Path(name).is_file():
+            yield ConfigError("no such file", where=where, value=name, hint="a path here, or s3://bucket/key")
     for code in asked.aligned if given == PHRASEBOOK else ():
         if code not in SPOKEN:
             hint = f"it has {', '.join(SPOKEN)}"

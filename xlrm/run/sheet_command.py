@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from xlrm.errors import ConfigError, within
 from xlrm.run.output import errors_in_one_line, print_result
 
 
@@ -24,11 +25,28 @@ def sheet(
     from xlrm.scorers.judges.pairs import Pair
     from xlrm.store import addresses, artifacts, outputs
     from xlrm.store.jsonl import read_rows
+    from xlrm.store.row_files import form_of
     from xlrm.store.row_writers import Output
 
     with errors_in_one_line():
         outputs.check_file(output)
-        folder = Path(judged) if Path(judged).is_dir() else artifacts.fetch(judged, addresses.home() / "cache")
+        if not form_of(output.name):
+            raise ConfigError(
+                "no such form",
+                where="--output",
+                value=str(output),
+                hint="there are .csv, .tsv, .jsonl, .json, .parquet",
+            )
+        if Path(judged).is_dir():
+            folder = Path(judged)
+        elif "://" in judged:
+            with within("JUDGED: "):
+                folder = artifacts.fetch(judged, addresses.home() / "cache")
+        else:
+            message = (
+                "no such folder; one with verdicts.jsonl, or the URI of an artifact of the stage judge, is required"
+            )
+            raise ConfigError(message, where="JUDGED", value=judged)
         compared = read_rows(folder / "verdicts.jsonl", ("id", "prompt", "reference", "response"))
         pairs = [Pair.of(row["id"], row["prompt"], row["reference"], row["response"]) for row in compared]
         rows = human.sheet(pairs, JudgeResults.read(folder).language, seed)[:items]

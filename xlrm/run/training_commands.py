@@ -95,6 +95,7 @@ def align(
     with errors_in_one_line(), ended_by_signals():
         given = [experiments.assignment(field) for field in fields or ()]
         made = own_policies.settings(method, policy, reward, prompts, language, given)
+        own_policies.check(made, policy, reward, prompts, output)
         progress.say(f"align: {method} of {policy} by {reward} → {output} · store {addresses.shown(addresses.store())}")
         artifact = own_policies.run(made, policy, reward, name or output.absolute().name)
         own_data.write(artifact, output)

@@ -192,11 +192,16 @@ def _found_again(given: Input, uri: str) -> Input:
 
 def newest(store: str, stage: str) -> str:
     """URI of the newest artifact of `stage`. Raises ArtifactError if there is none."""
-    folder = objects.join(store, stage)
-    uris = [uri.removesuffix(f"/{RECORD}") for uri in objects.list_uris(folder) if uri.endswith(f"/{RECORD}")]
+    uris = listed(store, stage)
     if not uris:
         raise ArtifactError(f"no artifact of {stage}", where=store, hint="run an experiment first (`make demo`)")
     return max(uris, key=lambda uri: load(uri).started)
+
+
+def listed(store: str, stage: str) -> list[str]:
+    """URIs of all artifacts of `stage`."""
+    uris = objects.list_uris(objects.join(store, stage))
+    return [uri.removesuffix(f"/{RECORD}") for uri in uris if uri.endswith(f"/{RECORD}")]
 
 
 def fetch(uri: str, cache: Path, files: tuple[FileEntry, ...] | None = None) -> Path:
