@@ -48,8 +48,8 @@ class LabelerPairs(JsonFile):
             (self.equal_texts, "only equal responses", "raise sample.temperature or sample.samples"),
             (self.equal_rewards, "only equal rewards", "raise sample.samples, and see whether the reward model was trained"),
         ]  # fmt: skip
-        found = sorted((each for each in reasons if each[0]), key=lambda each: -each[0])
-        return ", ".join(f"{count} prompts have {what}" for count, what, _ in found), "; ".join(h for *_, h in found)
+        named = sorted((each for each in reasons if each[0]), key=lambda each: -each[0])
+        return ", ".join(f"{count} prompts have {what}" for count, what, _ in named), "; ".join(h for *_, h in named)
 
 
 class Agreement(BaseModel):
