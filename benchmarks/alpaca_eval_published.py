@@ -64,13 +64,13 @@ def files(annotations: Path, instructions: Path, leaderboard: Path, notes: Count
     completion if they are known; or the names of the repository's annotations.json. All files may be JSON, JSON lines
     or compressed with gzip."""
     texts = {row.get("id", place): row["instruction"] for place, row in enumerate(_rows(instructions))}
-    found: dict[tuple[str, str], list[Verdict]] = {}
+    by_names: dict[tuple[str, str], list[Verdict]] = {}
     for row in _rows(annotations):
         names = (str(row.get("judge", row.get("annotator"))), str(row.get("model", row.get("generator_2"))))
-        found.setdefault(names, []).append(_verdict(row, texts, names[0], notes))
-    figures = dict(_figures(leaderboard, {judge for judge, _ in found}))
-    notes["rows of the leaderboard without verdicts"] += len(figures.keys() - found.keys())
-    for (judge, model), verdicts in found.items():
+        by_names.setdefault(names, []).append(_verdict(row, texts, names[0], notes))
+    figures = dict(_figures(leaderboard, {judge for judge, _ in by_names}))
+    notes["rows of the leaderboard without verdicts"] += len(figures.keys() - by_names.keys())
+    for (judge, model), verdicts in by_names.items():
         notes["models that are not on the leaderboard"] += (judge, model) not in figures
         yield Published(judge, model, verdicts, figures.get((judge, model), {}))
 
@@ -138,10 +138,10 @@ def _likely(given: Any, judge: str) -> dict[str, float]:
 
 def _object(given: Any) -> dict[str, Any]:
     try:
-        found = json.loads(given) if isinstance(given, str) else given
+        content = json.loads(given) if isinstance(given, str) else given
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _figures(path: Path, judges: set[str]) -> Iterator[tuple[tuple[str, str], dict[str, float]]]:
