@@ -18,6 +18,7 @@ class Nested(BaseModel, extra="forbid"):
 
 class Config(BaseModel, extra="forbid"):
     size: int = 1
+    names: str | tuple[str, ...] = ()
     nested: Nested = Nested()
 
 
@@ -90,3 +91,11 @@ def test_a_missing_field_has_no_value() -> None:
     with pytest.raises(ConfigError) as raised:
         stage_config("reward", {})
     assert (raised.value.where, raised.value.value) == ("reward.language", None)
+
+
+@pytest.mark.parametrize(("names", "where"), [(3, "names"), ([3], "names"), (["a", 3], "names")])
+def test_a_field_of_several_types_is_named_without_them(names, where: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        Config(names=names)
+    error = ConfigError.invalid(raised.value.errors()[0])
+    assert (error.where, error.value) == (where, names)

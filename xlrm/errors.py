@@ -10,6 +10,7 @@ XlrmError            every error that the user or the environment causes; shown 
 The line is `where=value: message; hint`. Tests compare these fields, not the line.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
@@ -17,6 +18,8 @@ from typing import Any, Self
 
 _SHOWN = 200
 """Characters of a value in the line; the rest is cut off."""
+_MEMBER = re.compile(r"str|int|float|bool|\w+\[.*\]")
+"""A type in the place that pydantic gives for a field that may have values of several types."""
 
 
 class XlrmError(Exception):
@@ -46,7 +49,8 @@ class XlrmError(Exception):
         message, value = details["msg"].removeprefix("Value error, "), context["value"]
         if details["loc"] and value is None:
             message += ", not null"
-        where = ".".join(map(str, (*details["loc"], *filter(None, [context.get("field")]))))
+        parts = [str(part) for part in (*details["loc"], *filter(None, [context.get("field")]))]
+        where = ".".join(part for part in parts if not _MEMBER.fullmatch(part))
         return cls(message, where=where, value=None if details["type"] == "missing" else value, hint=hint).within(place)
 
     def __str__(self) -> str:
