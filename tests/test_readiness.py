@@ -86,6 +86,8 @@ IMPOSSIBLE = (
     ("demo", "reference.given=answers-{language}.jsonl", "reference.given", "answers-es.jsonl"),
     ("demo_short", "reference.seed=1", "reference.given", None),
     ("demo_short", "reference.served=m reference.runs=2", "reference.judged_temperature", 0.0),
+    ("demo_short", "reference.given=phrasebook reference.samples=8", "reference.samples", 8),
+    ("demo_short", "reference.given=phrasebook reference.shards=2", "reference.shards", 2),
     ("demo_short", "reference.given=phrasebook reference.eval_prompts=alpacaeval", "reference.eval_prompts", "alpacaeval"),
     ("demo", "rl.max_length=8192", "rl.max_length", 8192),
     ("demo", "rl.max_length=512 rl.max_new_tokens=32 rl.processes=3", "rl.batch_size", 128),

@@ -50,6 +50,14 @@ def _reference(asked: Experiment) -> Iterator[ConfigError]:
     if not (config.given or config.served):
         hint = "or reference.served, a model at an endpoint"
         yield ConfigError("required in a section `reference`", where=f"{REFERENCE}.given", hint=hint)
-    if "eval_prompts" in asked.stages[REFERENCE]:
-        message = "not allowed; what policies are compared with answers the prompts of sample.eval_prompts"
-        yield ConfigError(message, where=f"{REFERENCE}.eval_prompts", value=config.eval_prompts)
+    for field, message in _OF_POLICIES.items():
+        if field in asked.stages[REFERENCE]:
+            yield ConfigError(f"not allowed; {message}", where=f"{REFERENCE}.{field}", value=getattr(config, field))
+
+
+_OF_POLICIES = {
+    "eval_prompts": "what policies are compared with answers the prompts of sample.eval_prompts",
+    "samples": "what policies are compared with answers no prompts for alignment",
+    "shards": "only the policy before alignment is sampled in parts",
+}
+"""Field of `sample` without a use in the section `reference` -> why."""
