@@ -368,7 +368,7 @@ def test_responses_of_a_served_model_have_the_price_of_their_tokens() -> None:
     before, *_, aligned = rows(*several)["sample"]
     assert before.usd == pytest.approx((40_000 + 805 * 5) * 360e-6) and not before.flop
     assert aligned.flop and not aligned.usd
-    (given, *_) = rows("sample.given=a-{language}.jsonl")["sample"]
+    (given, *_) = rows("sample.given=s3://b/a-{language}.jsonl")["sample"]
     assert (given.tokens, given.flop, given.usd) == (0, 0, 0)
 
 
