@@ -152,7 +152,7 @@ def test_from_samples_to_verdicts(tiny_base, tmp_path) -> None:
         base.joinpath("0/train/en.jsonl").read_text()
         == sampled("again", "all", tiny_base).joinpath("0/train/en.jsonl").read_text()
     ), "the same seed gives the same samples"
-    config = rank.Config(language="en", labelers=("en",))
+    config = rank.Config(language="en", labelers=("en",), unfinished="keep")  # this policy ends few of its responses
     rank.run(config, samples=[base], reward_models=[labeler], output=tmp_path / "ranked")
     ranked = read_rows(tmp_path / "ranked" / "en.jsonl")
     assert ranked and all(row["chosen_reward"] > row["rejected_reward"] for row in ranked)
