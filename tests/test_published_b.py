@@ -20,7 +20,7 @@ def printed(shared: Path, table: int) -> list[list[str]]:
     lines = path.read_text(encoding="utf-8").splitlines()
     captions = {int(match[1]): at for at, line in enumerate(lines) if (match := re.match(r"Table (\d+): ", line))}
     begin = captions.get(table - 1, captions[1] - 15)
-    heads = [at for at in range(begin, captions[table]) if re.search(r"(Tgt|Lg\.) [A-Z]", lines[at])]
+    heads = [at for at in range(begin, captions[table]) if re.search(r"(Tgt|Lg\.) (De|En) ", lines[at])]
     begin = heads[0] if heads else begin  # the axes of a figure stand before Table 6
     rows = [
         re.search(r"(?:(?<= )|^)((?:[\d.]+%?|–)(?: (?:[\d.]+%?|–))+)$", line) for line in lines[begin : captions[table]]
