@@ -13,7 +13,7 @@ from scipy import stats
 from xlrm.analysis.typology import Value
 from xlrm.reporting import reuse_claims, reuse_claims_page
 from xlrm.reporting.published import paper_b
-from xlrm.reporting.reuse_evidence import Evidence, RewardModeling, WinRates, published
+from xlrm.reporting.reuse_evidence import Evidence, published
 
 PAGE = Path(__file__).parents[1] / "docs" / "paper_b.md"
 NAMES = {"de": "German", "en": "English", "es": "Spanish", "ru": "Russian", "tr": "Turkish", "vi": "Vietnamese"}
@@ -24,7 +24,6 @@ EPS = 1e-9
 def text(key: str) -> str:
     """A finding with plain spaces and minus signs."""
     finding = next(each.finding for each in reuse_claims.of_tables() if each.claim.key == key)
-    assert finding
     return finding.text.replace("\u00a0", " ").replace("\u2212", "-")
 
 
@@ -39,7 +38,7 @@ def crossed(table: np.ndarray) -> np.ndarray:
 
 
 def test_verdicts() -> None:
-    verdicts = {each.claim.key: each.finding.verdict for each in reuse_claims.of_tables() if each.finding}
+    verdicts = {each.claim.key: each.finding.verdict for each in reuse_claims.of_tables()}
     assert verdicts == {
         "translate_train": "holds in part", "english": "holds in part", "figure_6": "holds", "accuracy": "holds",
         "judges": "holds", "humans": "holds in part", "other_language": "holds", "second_judge": "holds",
@@ -488,55 +487,69 @@ def test_the_page_is_up_to_date() -> None:
     assert all(f"| {number} | " in page for number in range(1, 23)) and "| English, XSum | 23,206 | 642 |" in page
 
 
-RATES = {
-    "en": {"en": 60.0, "tr": 55.0, "ru": 58.0},
-    "tr": {"en": 61.0, "tr": 52.0, "ru": 50.0},
-    "ru": {"en": 49.0, "tr": 51.0, "ru": 57.0},
-}
+def scaled(number: int, change: float) -> dict[str, dict[str, float]]:
+    """A table with all numbers raised by `change`."""
+    return {
+        source: {target: value + change for target, value in row.items()}
+        for source, row in paper_b.matrix(number).items()
+    }
 
 
-def test_a_runs_statements_are_those_that_its_numbers_are_about() -> None:
-    run = Evidence(
-        (WinRates("best_of_n", "judge", RATES), WinRates("rl", "judge", RATES)), (RewardModeling(RATES, {}),)
-    )
-    findings = {each.claim.key: each.finding for each in reuse_claims.of_run(run)}
-    assert "figure_6" not in findings and "expected_agreement" not in findings
-    assert {key for key, finding in findings.items() if finding} == {
-        "english", "accuracy", "other_language", "baselines", "improves", "stable", "russian",
-    }  # fmt: skip
-    assert findings["improves"] == reuse_claims.Finding(
-        "holds in part",
-        "Cells above 50\u00a0%: best-of-n 7 of 9 (judge); RL 7 of 9 (judge). The lowest is 49.0 (Russian reward model, English "
-        "policy; best-of-n, judge).",
-    )
-    assert findings["accuracy"] and findings["accuracy"].verdict == "not supported"
-    assert "is not measured" not in reuse_claims.summary(reuse_claims.of_run(run))
-    assert reuse_claims.summary(reuse_claims.of_run(run)).endswith("and 12 are not measured.")
+def exchanged(**tables: dict[str, dict[str, float]]) -> Evidence:
+    """The paper's numbers with those of some win rates of summarization exchanged: of `best_of_n`, `humans`, `bilingual`, ..."""
+    rates = []
+    for each in published().win_rates:
+        keys = {each.method, each.judge} if each.reward_models == "transferred" else {each.reward_models}
+        keys = keys if each.task == "summarization" else set()
+        given = [table for name, table in tables.items() if name in keys]
+        rates.append(replace(each, rates=given[0]) if given else each)
+    return replace(published(), win_rates=tuple(rates))
 
 
-def test_two_languages_are_too_few_for_correlations() -> None:
-    rates = {"en": {"en": 60.0, "tr": 55.0}, "tr": {"en": 55.0, "tr": 52.0}}
-    run = Evidence(
-        (WinRates("best_of_n", "judge", rates),), quantities={"RM data": {"en": 1.0, "tr": 2.0}}, kl={"en": {"en": 0.1}}
-    )
-    findings = {each.claim.key: each.finding for each in reuse_claims.of_run(run)}
-    assert findings["quantity"] is None and findings["divergence"] is None
-    assert findings["english"] and findings["english"].verdict == "holds"
+PAPER = published()
+HIGH = (replace(PAPER.reward_modeling[0], majority=dict.fromkeys(ALL, 90.0)),)
+ORGANIC = PAPER.sft_rouge | {"back-translated lg>en>lg": paper_b.sft_rouge()["organic"]}
+SMALL_GAP = PAPER.translated_sft | {
+    "best_of_n": {
+        name: paper_b.translated_sft(22)[name.replace("translated", "organic")] for name in paper_b.translated_sft(22)
+        if not name.startswith("back")
+    }
+    | {name: row for name, row in paper_b.translated_sft(22).items() if name.startswith("back")}
+}  # fmt: skip
+SUMMARIZATION = tuple(each for each in PAPER.win_rates if each.task == "summarization")
 
 
 @pytest.mark.parametrize(
-    ("change", "verdict"),
-    [(10.0, "holds"), (-10.0, "not supported"), (0.0, "holds in part")],
+    ("key", "evidence", "expected"),
+    [
+        ("translate_train", exchanged(**{"translate-train": scaled(17, -10)}), "holds"),
+        ("translate_train", exchanged(**{"translate-train": scaled(17, 10)}), "not supported"),
+        ("english", exchanged(humans=paper_b.matrix(6), rl=paper_b.matrix(6)), "holds in part"),
+        ("english", exchanged(best_of_n=paper_b.matrix(8)), "not supported"),
+        ("accuracy", exchanged(rl=paper_b.matrix(18)), "holds in part"),
+        ("accuracy", exchanged(rl=paper_b.matrix(18), best_of_n=paper_b.matrix(18)), "not supported"),
+        ("judges", exchanged(**{"GPT-4": scaled(20, 0)}), "holds in part"),
+        ("humans", exchanged(humans=scaled(14, -10)), "not supported"),
+        ("other_language", exchanged(**{"GPT-4": scaled(18, 0)}), "holds in part"),
+        ("second_judge", exchanged(**{"GPT-4": scaled(10, -10)}), "not supported"),
+        ("divergence", replace(PAPER, kl=paper_b.matrix(18)), "holds"),
+        ("divergence", replace(PAPER, kl=paper_b.matrix(8)), "not supported"),
+        ("quantity", replace(PAPER, quantities={"RM data": dict(zip(ALL, range(6), strict=True))}), "holds"),
+        ("baselines", replace(PAPER, reward_modeling=HIGH + PAPER.reward_modeling[1:]), "holds in part"),
+        ("back_translation", replace(PAPER, sft_rouge=ORGANIC), "holds"),
+        ("translated_sft", replace(PAPER, translated_sft=SMALL_GAP), "not supported"),
+        ("bilingual", exchanged(bilingual=paper_b.matrix(25) | {"de+en": scaled(25, 3)["de+en"]}), "not supported"),
+        ("improves", exchanged(**{"GPT-4": scaled(10, -30)}), "not supported"),
+        ("stable", exchanged(rl=paper_b.matrix(6)), "holds"),
+        ("up_to", replace(PAPER, win_rates=SUMMARIZATION), "not supported"),
+        ("russian", exchanged(**{"PaLM-2-L": paper_b.matrix(6) | {"ru": scaled(6, 20)["ru"]}}), "holds in part"),
+    ],
 )
-def test_verdicts_follow_from_the_numbers(change: float, verdict: str) -> None:
-    """With all of translate-train's win rates lowered or raised, the statement holds, or not at all."""
-    silver = {
-        source: {target: value - change for target, value in row.items()} for source, row in paper_b.matrix(17).items()
-    }
-    rates = tuple(
-        replace(each, rates=silver) if each.reward_models == "translate-train" else each
-        for each in published().win_rates
-    )
-    claims = reuse_claims.of_run(replace(published(), win_rates=rates))
-    finding = next(each.finding for each in claims if each.claim.key == "translate_train")
-    assert finding and finding.verdict == verdict
+def test_verdicts_follow_from_the_numbers(key: str, evidence: Evidence, expected: str) -> None:
+    assert next(each.finding.verdict for each in reuse_claims.check(evidence) if each.claim.key == key) == expected
+
+
+def test_features_of_too_few_languages_leave_the_stored_finding() -> None:
+    few = (Value("de", "1A", "3"), Value("en", "1A", "3"))
+    findings = {each.claim.key: each.finding for each in reuse_claims.of_tables(few)}
+    assert findings["typology"] == reuse_claims.TYPOLOGY

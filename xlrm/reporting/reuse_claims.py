@@ -1,4 +1,4 @@
-"""The statements of Wu et al. 2024, each with what numbers say of it: those of the paper's own tables, or of a run."""
+"""The statements of Wu et al. 2024, each with what the paper's own tables say of it."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,21 +12,20 @@ from xlrm.reporting import reuse_claims_on_sft as sft
 from xlrm.reporting import reuse_claims_on_transfer as transfer
 from xlrm.reporting.published import paper_b
 from xlrm.reporting.published.paper_tables import Claim
-from xlrm.reporting.reuse_evidence import Evidence, Finding, published
+from xlrm.reporting.reuse_evidence import Evidence, Finding, Verdict, published
 from xlrm.reporting.wording import listed
 
 
 @dataclass(frozen=True)
 class CheckedClaim:
     claim: Claim
-    finding: Finding | None
-    """None if the numbers lack what the claim is about."""
+    finding: Finding
 
 
-_TESTS: dict[str, Callable[[Evidence], Finding | None]] = {
+_TESTS: dict[str, Callable[[Evidence], Finding]] = {
     "translate_train": transfer.translate_train, "english": transfer.english, "accuracy": causes.accuracy,
     "judges": on_judges.judges, "humans": on_judges.humans, "other_language": transfer.other_language,
-    "second_judge": on_judges.second_judge, "divergence": causes.divergence, "quantity": causes.quantity, "typology": causes.wals,
+    "second_judge": on_judges.second_judge, "divergence": causes.divergence, "quantity": causes.quantity,
     "baselines": causes.baselines, "back_translation": sft.back_translation, "translated_sft": sft.translated_sft,
     "bilingual": transfer.bilingual, "turkish_and_vietnamese": causes.turkish_and_vietnamese, "improves": transfer.improves,
     "stable": transfer.stable, "up_to": on_judges.up_to, "russian": transfer.russian,
@@ -52,35 +51,25 @@ cldf-datasets/wals, commit 3a9efd6 (2024)."""
 @cache
 def of_tables(features: tuple[Value, ...] = ()) -> tuple[CheckedClaim, ...]:
     """Every statement by the paper's tables; that on typology by `features`, or else as computed once."""
-    evidence = replace(published(), features=features)
+    return check(replace(published(), features=features))
+
+
+def check(evidence: Evidence) -> tuple[CheckedClaim, ...]:
+    """Every statement by the paper's tables as `evidence` has them."""
     findings = {key: test() for key, test in _ON_TABLES.items()} | {key: test(evidence) for key, test in _TESTS.items()}
-    if not features:
-        findings["typology"] = TYPOLOGY
+    findings["typology"] = causes.wals(evidence) or TYPOLOGY
     return tuple(CheckedClaim(claim, findings[claim.key]) for claim in paper_b.claims())
-
-
-def of_run(evidence: Evidence) -> tuple[CheckedClaim, ...]:
-    """The statements that are not about the paper's tables alone, by a run's numbers. Verdicts follow from the numbers as they
-    are, without their intervals."""
-    return tuple(CheckedClaim(claim, _measured(claim, evidence)) for claim in paper_b.claims() if claim.key in _TESTS)
-
-
-def _measured(claim: Claim, evidence: Evidence) -> Finding | None:
-    try:
-        return _TESTS[claim.key](evidence)
-    except ValueError:  # of analysis functions, where the languages are too few for a correlation
-        return None
 
 
 def summary(claims: Sequence[CheckedClaim]) -> str:
     """`Of 22 statements, 12 hold, 9 hold in part and 1 is not supported.`"""
-    counts = Counter(claim.finding.verdict if claim.finding else "" for claim in claims)
+    counts = Counter(claim.finding.verdict for claim in claims)
     parts = [f"{counts[verdict]} {words[counts[verdict] != 1]}" for verdict, words in _WORDS.items() if counts[verdict]]
     return f"Of {len(claims)} statements, {listed(parts)}."
 
 
-_WORDS: dict[str, tuple[str, str]] = {
+_WORDS: dict[Verdict, tuple[str, str]] = {
     "holds": ("holds", "hold"), "holds in part": ("holds in part", "hold in part"),
-    "not supported": ("is not supported", "are not supported"), "": ("is not measured", "are not measured"),
+    "not supported": ("is not supported", "are not supported"),
 }  # fmt: skip
-"""Verdict -> how one statement, and how several, are written to have it; empty where there are no numbers."""
+"""Verdict -> how one statement, and how several, are written to have it."""

@@ -7,7 +7,7 @@ from xlrm.analysis import policy_divergence, quantities, source_ranking, typolog
 from xlrm.analysis.baselines import expected_agreement as independent
 from xlrm.reporting.published import paper_b
 from xlrm.reporting.results import language_name
-from xlrm.reporting.reuse_evidence import Evidence, Finding, RewardModeling, WinRates
+from xlrm.reporting.reuse_evidence import METHODS, Evidence, Finding, WinRates
 from xlrm.reporting.wording import PERCENT, listed, signed
 
 CHANCE = 50.0
@@ -24,21 +24,19 @@ STATED_AGREEMENT = 56.6
 """Expected agreement in % of a reward model with the length baseline (footnote 7)."""
 
 
-def accuracy(evidence: Evidence) -> Finding | None:
+def accuracy(evidence: Evidence) -> Finding:
     """Holds if the mean over targets of Kendall's tau of the sources' accuracies and win rates is at most 0.3 with each
     method by the first judge."""
     shown, taus = [], []
-    for method in ("best_of_n", "rl"):
-        if (rates := evidence.first(method)) and (own := _reward_modeling(evidence, rates.task)):
-            both = source_ranking.rank_correlations(own.accuracies, rates.rates)
-            without = source_ranking.rank_correlations(own.accuracies, rates.rates, own=False)
-            taus.append(both.mean.value)
-            shown.append(
-                f"{signed(both.mean.value, 2)} ({rates.setting}; without the target's own reward model "
-                f"{signed(without.mean.value, 2)})"
-            )
-    if not shown:
-        return None
+    for rates in (evidence.first(method) for method in METHODS):
+        accuracies = _accuracies(evidence, rates)
+        both = source_ranking.rank_correlations(accuracies, rates.rates)
+        without = source_ranking.rank_correlations(accuracies, rates.rates, own=False)
+        taus.append(both.mean.value)
+        shown.append(
+            f"{signed(both.mean.value, 2)} ({rates.setting}; without the target's own reward model "
+            f"{signed(without.mean.value, 2)})"
+        )
     text = (
         f"Mean Kendall's tau over {len(both.by_target)} targets: {listed(shown)}. Of {both.sources} sources, a single tau has a "
         f"standard deviation of {both.chance_deviation:.2f} under chance."
@@ -51,20 +49,19 @@ def accuracy(evidence: Evidence) -> Finding | None:
 
 def _others(evidence: Evidence) -> str:
     """Taus of the other tasks and judges, which the paper's statement leaves out."""
-    first = {id(evidence.first("best_of_n")), id(evidence.first("rl"))}
+    first = [evidence.first(method) for method in METHODS]
     shown = [
-        f"{signed(source_ranking.rank_correlations(own.accuracies, each.rates).mean.value, 2)} ({each.setting}, {each.judge})"
+        f"{signed(source_ranking.rank_correlations(_accuracies(evidence, each), each.rates).mean.value, 2)} ({each.setting}, "
+        f"{each.judge})"
         for each in evidence.judged(humans=False)
-        if id(each) not in first and (own := _reward_modeling(evidence, each.task))
+        if each not in first
     ]
-    return f" Not quoted: {', '.join(shown)}." if shown else ""
+    return f" Not quoted: {', '.join(shown)}."
 
 
-def baselines(evidence: Evidence) -> Finding | None:
+def baselines(evidence: Evidence) -> Finding:
     """Holds if more than half of the cross-lingual pairs are above the majority baseline, or chance where there is none, in
     every task; in part if in any."""
-    if not evidence.reward_modeling:
-        return None
     shown, above = [], []
     for each in evidence.reward_modeling:
         cells = source_ranking.cells(each.accuracies)
@@ -112,15 +109,9 @@ def _independent(table: int) -> tuple[float, float]:
     return sum(cells.values()) / len(cells), sum(crossed) / len(crossed)
 
 
-def divergence(evidence: Evidence) -> Finding | None:
+def divergence(evidence: Evidence) -> Finding:
     """Holds if |Pearson's r| is below 0.5 by every judge, in part if by one."""
-    rates = [
-        each
-        for each in evidence.judged("rl", humans=False)
-        if (first := evidence.first("rl")) and each.task == first.task
-    ]
-    if not evidence.kl or not rates:
-        return None
+    rates = [each for each in evidence.judged("rl", humans=False) if each.task == evidence.task]
     both = {each.judge: policy_divergence.correlate(evidence.kl, each.rates) for each in rates}
     shown = [
         f"{judge} r = {signed(own.pearson, 2)}, rho = {signed(own.spearman, 2)} (p by permuting languages {own.p_languages:.2g}; "
@@ -142,9 +133,9 @@ def _course(both: Mapping[str, policy_divergence.Divergence], judges: Sequence[s
     return "rise" if all(rising) else "rise or fall" if any(rising) else "fall"
 
 
-def quantity(evidence: Evidence) -> Finding | None:
+def quantity(evidence: Evidence) -> Finding:
     """Holds if no quantity orders the sources as the win rates by the first judge do (tau 0.6), in part if one does."""
-    rates = [each for method in ("best_of_n", "rl") if (each := evidence.first(method))]
+    rates = [evidence.first(method) for method in METHODS]
     shown, matching = [], []
     for name, numbers in evidence.quantities.items():
         own = {each.setting: quantities.by_quantity(each.rates, numbers, own=False) for each in rates}
@@ -155,8 +146,6 @@ def quantity(evidence: Evidence) -> Finding | None:
             for (setting, both), each in zip(own.items(), rates, strict=True)
             if both.tau >= MATCHING
         ]
-    if not shown:
-        return None
     text = f"Kendall's tau of the sources' quantity and their mean over other languages: {'; '.join(shown)}."
     if matching:
         text += f" Not supported for {'; '.join(matching)}."
@@ -175,19 +164,16 @@ def _named(numbers: Mapping[str, float]) -> str:
 
 
 def wals(evidence: Evidence) -> Finding | None:
-    """Holds if no feature is significant after Bonferroni's correction by any judge, in part if by the first."""
-    rates = [
-        each
-        for method in ("best_of_n", "rl")
-        for each in evidence.judged(method, humans=False)
-        if _is_first_task(evidence, each)
-    ]
-    if not evidence.features or not rates:
-        return None
+    """Holds if no feature is significant after Bonferroni's correction by any judge, in part if by the first. None if no
+    feature is known of all languages."""
+    judged = (each for method in METHODS for each in evidence.judged(method, humans=False))
+    rates = [each for each in judged if each.task == evidence.task]
     tests = [(each, typology.measure(each.rates, evidence.features)) for each in rates]
     corrected = {each.judge for each, result in tests if result.significant_after_bonferroni()}
     shown = [f"{each.setting} by {each.judge} {_significant(result)}" for each, result in tests]
     first = tests[0][1]
+    if not first.features:
+        return None
     features = {feature for _, result in tests for feature in result.significant_after_bonferroni()}
     remark = f" Not supported by {listed(sorted(corrected))}.{_single(evidence, features)}" if corrected else ""
     return Finding(
@@ -226,9 +212,7 @@ def _single(evidence: Evidence, features: set[str]) -> str:
 
 def _of_named(evidence: Evidence, tests: Sequence[tuple[WinRates, typology.Typology]]) -> str:
     """Which of the features that the paper names are significant with RL by its first judge, and the others' p."""
-    own = next((result for each, result in tests if each is evidence.first("rl")), None)
-    if own is None:
-        return ""
+    own = next(result for each, result in tests if each is evidence.first("rl"))
     missing = [
         f"{each.feature} has {each.p:.2g}" for each in own.features
         if each.feature in NAMED and each.p is not None and each.feature not in own.significant()
@@ -238,17 +222,15 @@ def _of_named(evidence: Evidence, tests: Sequence[tuple[WinRates, typology.Typol
     return f" Of the four features that the paper names, {len(reproduced)} are significant with RL by {evidence.judges[0]}{rest}."
 
 
-def turkish_and_vietnamese(evidence: Evidence) -> Finding | None:
+def turkish_and_vietnamese(evidence: Evidence) -> Finding:
     """Holds if the Turkish reward model is the most accurate in its own language but not the best source, and English gains
     most from the Vietnamese one in RL; in part if one of the two."""
-    rates, own = evidence.first("rl"), evidence.reward_modeling[:1]
-    if not rates or not own or not {"tr", "vi", "en"} <= set(rates.rates) & set(own[0].accuracies):
-        return None
-    diagonal = {source: row[source] for source, row in own[0].accuracies.items() if source in row}
+    rates = evidence.first("rl")
+    diagonal = {source: row[source] for source, row in _accuracies(evidence, rates).items()}
     in_english = source_ranking.column(rates.rates, "en")
     ordered = sorted(in_english.values())
     accurate, helpful = max(diagonal, key=diagonal.__getitem__), max(in_english, key=in_english.__getitem__)
-    first = [each for method in ("best_of_n", "rl") if (each := evidence.first(method))]
+    first = [evidence.first(method) for method in METHODS]
     best = sum(source_ranking.times_best(each.rates)["tr"] for each in first)
     turkish = accurate == "tr" and best == 0
     return Finding(
@@ -260,10 +242,6 @@ def turkish_and_vietnamese(evidence: Evidence) -> Finding | None:
     )
 
 
-def _reward_modeling(evidence: Evidence, task: str) -> RewardModeling | None:
-    return next((each for each in evidence.reward_modeling if each.task == task), None)
-
-
-def _is_first_task(evidence: Evidence, rates: WinRates) -> bool:
-    first = evidence.judged(humans=False)
-    return bool(first) and rates.task == first[0].task
+def _accuracies(evidence: Evidence, rates: WinRates) -> source_ranking.Matrix:
+    """Accuracies of the reward models of the same task."""
+    return next(each.accuracies for each in evidence.reward_modeling if each.task == rates.task)

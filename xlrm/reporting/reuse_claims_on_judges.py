@@ -15,7 +15,7 @@ HUMAN_AGREEMENT = {"summarization": (63.0, 67.0), "dialog": (63.0, 66.0)}
 """Agreement of people in % that section 5.1 quotes: Seahorse in English and Spanish; Bai et al. 2022a, Dubois et al. 2024."""
 
 
-def judges(evidence: Evidence) -> Finding | None:
+def judges(evidence: Evidence) -> Finding:
     """Holds if two models agree on the order of 3 in 4 pairs of sources, pairs tied by one of them counted half; in part if
     on more than half. The RL policies of dialog, which the paper's statement leaves out, do not count."""
     shares, shown = [], []
@@ -25,8 +25,6 @@ def judges(evidence: Evidence) -> Finding | None:
             shown.append(f"{setting} {_order(both)}")
             if setting != "dialog RL":
                 shares.append((both.same + both.half / 2) / both.pairs)
-    if not shares:
-        return None
     low = min(shares)
     return Finding(
         "holds" if low >= AGREEING else "holds in part" if low > 0.5 else "not supported",
@@ -42,12 +40,10 @@ def _order(both: OrderAgreement) -> str:
     return f"{both.same} of {both.pairs} ({100 * both.share:.1f}{PERCENT}{ties})"
 
 
-def humans(evidence: Evidence) -> Finding | None:
+def humans(evidence: Evidence) -> Finding:
     """Holds if all cells are above 50 % and people put 3 in 4 pairs of sources in the order of each model, in part if all
     cells are above 50 %."""
     people = evidence.judged(judge=HUMANS)
-    if not people or not evidence.judges:
-        return None
     values = [value for each in people for value in source_ranking.cells(each.rates).values()]
     shown, shares = [], []
     for each in people:
@@ -57,7 +53,7 @@ def humans(evidence: Evidence) -> Finding | None:
                 orders.append(f"{both.same} of {both.pairs} with {model.judge}")
                 shares.append(both.share)
         shown.append(f"{each.setting} {', '.join(orders)}")
-    level, order = min(values) > EVEN, bool(shares) and min(shares) >= AGREEING
+    level, order = min(values) > EVEN, min(shares) >= AGREEING
     remark = "" if order else " The order is supported weakly or not: chance is half."
     return Finding(
         "holds" if level and order else "holds in part" if level else "not supported",
@@ -66,12 +62,10 @@ def humans(evidence: Evidence) -> Finding | None:
     )
 
 
-def second_judge(evidence: Evidence) -> Finding | None:
+def second_judge(evidence: Evidence) -> Finding:
     """Holds if by the second judge four fifths of the cross-lingual pairs of the first task are above 50 % and some above
     the target's own reward model, in part if the former."""
-    if len(evidence.judges) < 2:
-        return None
-    rates = [each for each in evidence.judged(judge=evidence.judges[1]) if each.task == evidence.judged()[0].task]
+    rates = [each for each in evidence.judged(judge=evidence.judges[1]) if each.task == evidence.task]
     parts, level, some = [], True, False
     for each in rates:
         crossed = [value for (source, target), value in source_ranking.cells(each.rates).items() if source != target]
@@ -87,25 +81,21 @@ def second_judge(evidence: Evidence) -> Finding | None:
 
 
 def _methods(evidence: Evidence) -> str:
-    """Which method is better, by judge and by target language; empty with one method."""
-    task = evidence.judged()[0].task
+    """Which method is better, by judge and by target language."""
     means: dict[str, dict[str, WinRates]] = {}
     for each in evidence.judged():
-        if each.task == task:
+        if each.task == evidence.task:
             means.setdefault(each.judge, {})[each.method] = each
-    both = {judge: own for judge, own in means.items() if len(own) == 2}
-    if not both:
-        return ""
     shown = [
         f"{judge} {', '.join(f'{_mean(own[method]):.1f} ({METHOD_NAMES[method]})' for method in own)}"
-        for judge, own in both.items()
+        for judge, own in means.items()
     ]
-    first = next(iter(both.values()))
+    first = next(iter(means.values()))
     apart = _by_target(first["rl"], first["best_of_n"])
     high, low = max(apart, key=apart.__getitem__), min(apart, key=apart.__getitem__)
     return (
         f" Which method is better depends on the judge, means of all cells: {'; '.join(shown)}. RL minus best-of-n by "
-        f"{next(iter(both))}: from {signed(apart[high])} ({language_name(high)}) to {signed(apart[low])} ({language_name(low)})."
+        f"{next(iter(means))}: from {signed(apart[high])} ({language_name(high)}) to {signed(apart[low])} ({language_name(low)})."
     )
 
 
@@ -124,7 +114,7 @@ def _by_target(first: WinRates, second: WinRates) -> dict[str, float]:
     return apart
 
 
-def up_to(evidence: Evidence) -> Finding | None:
+def up_to(evidence: Evidence) -> Finding:
     """Holds if a cross-lingual pair is above 70 % by people."""
     crossed = {
         (each, source, target): value
@@ -132,8 +122,6 @@ def up_to(evidence: Evidence) -> Finding | None:
         for (source, target), value in source_ranking.cells(each.rates).items()
         if source != target
     }
-    if not crossed:
-        return None
     each, source, target = max(crossed, key=crossed.__getitem__)
     values = list(crossed.values())
     return Finding(

@@ -18,12 +18,10 @@ TO = {
 """Kind of data -> rows of policies in English, and in the other languages."""
 
 
-def back_translation(evidence: Evidence) -> Finding | None:
+def back_translation(evidence: Evidence) -> Finding:
     """Holds if back-translation closes more than half of the gap in ROUGE-L in every case and some win rate exceeds 50 %, in
     part if in some cases."""
-    rouge, rates = evidence.sft_rouge, evidence.translated_sft.get("best_of_n", {})
-    if not rouge or not rates:
-        return None
+    rouge, rates = evidence.sft_rouge, evidence.translated_sft["best_of_n"]
     english: dict[str, float] = {}
     others: dict[str, float] = {}
     for language in rouge[TO["translated"][0]]:
@@ -50,12 +48,10 @@ def back_translation(evidence: Evidence) -> Finding | None:
     )
 
 
-def translated_sft(evidence: Evidence) -> Finding | None:
+def translated_sft(evidence: Evidence) -> Finding:
     """Holds if translated data cost more than 5 points with best-of-n, less on one data set without its organic baseline
     below 50 %, and up to 5 with RL; in part if the first."""
     tables = evidence.translated_sft
-    if not {"best_of_n", "best_of_n of one data set", "rl"} <= set(tables):
-        return None
     first, one_set, rl = (_drops(tables[name]) for name in ("best_of_n", "best_of_n of one data set", "rl"))
     organic = [
         value

@@ -17,12 +17,10 @@ OFTEN = 1 / 3
 """Share of pairs from which on something happens `often`."""
 
 
-def translate_train(evidence: Evidence) -> Finding | None:
+def translate_train(evidence: Evidence) -> Finding:
     """Holds if the whole interval of the difference is above 0, in part if the difference is."""
-    first, silver = evidence.first("best_of_n"), _others(evidence, "translate-train")
-    if not first or not silver:
-        return None
-    both = source_ranking.contrast(first.rates, silver.rates)
+    silver = _others(evidence, "translate-train")
+    both = source_ranking.contrast(evidence.first("best_of_n").rates, silver.rates)
     gaining = max(both.by_source, key=lambda source: both.by_source[source].difference)
     losing = [
         f"{language_name(target)} ({signed(part.difference, 2)})"
@@ -45,11 +43,9 @@ def translate_train(evidence: Evidence) -> Finding | None:
     return Finding("holds" if difference.low > 0 else "holds in part", text)
 
 
-def english(evidence: Evidence) -> Finding | None:
+def english(evidence: Evidence) -> Finding:
     """Holds if English is most often the best source in every setting by every judge, in part if it is over all of them
     by the first judge."""
-    if not any("en" in each.rates for each in evidence.judged(humans=False)):
-        return None
     counts = [(each, source_ranking.times_best(each.rates)) for each in evidence.judged()]
     shown = [f"{setting} {_best_by_judge(rates)}" for setting, rates in evidence.settings.items()]
     total: dict[str, int] = {}
@@ -100,7 +96,7 @@ def figure_6() -> Finding:
     return Finding("not supported" if untied else "holds", text)
 
 
-def other_language(evidence: Evidence) -> Finding | None:
+def other_language(evidence: Evidence) -> Finding:
     """Holds if a third of the cross-lingual pairs are above the target's own reward model by every judge over all
     settings, in part if any are."""
     counts = {each: source_ranking.against_own(each.rates) for each in evidence.judged()}
@@ -112,13 +108,10 @@ def other_language(evidence: Evidence) -> Finding | None:
         shown.append(f"{setting} {', '.join(own)}")
     for judge in dict.fromkeys(each.judge for each in counts):
         parts = [own for each, own in counts.items() if each.judge == judge]
-        if pairs := sum(part.pairs for part in parts):
-            shares[judge] = sum(part.above for part in parts) / pairs
-    if not shares:
-        return None
+        shares[judge] = sum(part.above for part in parts) / sum(part.pairs for part in parts)
     equal = [
         f"{means.crossed:.1f} and {means.own:.1f} ({each.setting})"
-        for each in evidence.judged(judge=evidence.judges[0] if evidence.judges else None)
+        for each in evidence.judged(judge=evidence.judges[0])
         if (means := source_ranking.diagonal(each.rates)).crossed is not None and means.own is not None
     ]
     often = min(shares.values())
@@ -129,14 +122,12 @@ def other_language(evidence: Evidence) -> Finding | None:
     )
 
 
-def improves(evidence: Evidence) -> Finding | None:
+def improves(evidence: Evidence) -> Finding:
     """Holds if four fifths of the cells are above 50 % by every judge over all settings, in part if half are."""
     shares = []
     for judge in evidence.judges:
         values = [value for each in evidence.judged(judge=judge) for value in _values(each.rates)]
         shares.append(sum(value > EVEN for value in values) / len(values))
-    if not shares:
-        return None
     shown = [
         f"{setting} {', '.join(f'{_above(each.rates)} ({each.judge})' for each in rates if each.judge in evidence.judges)}"
         for setting, rates in evidence.settings.items()
@@ -152,18 +143,15 @@ def improves(evidence: Evidence) -> Finding | None:
     )
 
 
-def stable(evidence: Evidence) -> Finding | None:
+def stable(evidence: Evidence) -> Finding:
     """Holds if Kendall's tau of the sources' order for two targets is 0.5 or more on average in every setting by the first
     judge, in part if it is in best-of-n."""
     shown, taus = [], {}
-    for each in evidence.judged(judge=evidence.judges[0]) if evidence.judges else []:
-        if (tau := stability(each.rates)) is not None:
-            taus[each.setting] = (each.method, tau)
-            shown.append(f"{signed(tau, 2)} ({each.setting})")
-    if not taus:
-        return None
+    for each in evidence.judged(judge=evidence.judges[0]):
+        taus[each.setting] = (each.method, tau := _stability(each.rates))
+        shown.append(f"{signed(tau, 2)} ({each.setting})")
     best_of_n = [tau for method, tau in taus.values() if method == "best_of_n"]
-    in_part = bool(best_of_n) and min(best_of_n) >= 0.5
+    in_part = min(best_of_n) >= 0.5
     low = [setting for setting, (_, tau) in taus.items() if tau < 0.5]
     return Finding(
         "holds" if min(tau for _, tau in taus.values()) >= 0.5 else "holds in part" if in_part else "not supported",
@@ -172,26 +160,21 @@ def stable(evidence: Evidence) -> Finding | None:
     )
 
 
-def stability(matrix: Matrix) -> float | None:
-    """Mean over each two targets of Kendall's tau of their sources' order; None for a single target."""
+def _stability(matrix: Matrix) -> float:
+    """Mean over each two targets of Kendall's tau of their sources' order."""
     pairs = list(combinations(source_ranking.targets(matrix), 2))
     sides: tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]] = ({}, {})
     for side, place in zip(sides, (0, 1), strict=True):
         for source, row in matrix.items():
             side[source] = {" ".join(pair): row[pair[place]] for pair in pairs if pair[place] in row}
-    try:
-        return source_ranking.rank_correlations(*sides).mean.value
-    except ValueError:
-        return None
+    return source_ranking.rank_correlations(*sides).mean.value
 
 
-def bilingual(evidence: Evidence) -> Finding | None:
+def bilingual(evidence: Evidence) -> Finding:
     """Holds if the bilingual reward model differs by less than a point from the better of its two on average and by no
     more than one in any language, in part if on average."""
     both = _others(evidence, "bilingual")
-    name = next((source for source in both.rates if "+" in source), "") if both else ""
-    if not both or not name or any(code not in both.rates for code in name.split("+")):
-        return None
+    name = next(source for source in both.rates if "+" in source)
     means = source_ranking.mean_by_source(both.rates)
     better = max(name.split("+"), key=means.__getitem__)
     apart = [both.rates[name][target] - both.rates[better][target] for target in both.rates[name]]
@@ -204,16 +187,13 @@ def bilingual(evidence: Evidence) -> Finding | None:
     )
 
 
-def russian(evidence: Evidence) -> Finding | None:
+def russian(evidence: Evidence) -> Finding:
     """Holds if Russian is among the last two sources in every setting of the first task, in part if in half of them."""
-    first = evidence.first("best_of_n") or evidence.first("rl")
     places = {}
     for each in evidence.judged(humans=False):
         means = list(source_ranking.mean_by_source(each.rates, own=False))
-        if first and each.task == first.task and "ru" in means and len(means) > 2:
+        if each.task == evidence.task:
             places[each] = (means.index("ru") + 1, len(means))
-    if not places:
-        return None
     last = sum(place >= sources - 1 for place, sources in places.values())
     shown = [f"{place} of {n} ({each.setting}, {each.judge})" for each, (place, n) in places.items()]
     return Finding(
@@ -222,8 +202,8 @@ def russian(evidence: Evidence) -> Finding | None:
     )
 
 
-def _others(evidence: Evidence, reward_models: str) -> WinRates | None:
-    return next((each for each in evidence.win_rates if each.reward_models == reward_models), None)
+def _others(evidence: Evidence, reward_models: str) -> WinRates:
+    return next(each for each in evidence.win_rates if each.reward_models == reward_models)
 
 
 def _above(rates: Matrix) -> str:

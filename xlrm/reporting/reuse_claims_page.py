@@ -12,11 +12,10 @@ from xlrm.reporting.reuse_claims import CheckedClaim
 
 
 def statements(claims: Sequence[CheckedClaim]) -> str:
-    """Statements with what the tables say of them. Those without a finding are left out."""
+    """Statements with what the tables say of them."""
     rows = [
         (number, f"{each.claim.sentence} ({each.claim.where})", each.finding.text, f"**{each.finding.verdict}**")
         for number, each in enumerate(claims, 1)
-        if each.finding
     ]
     return _table(("", "the paper says", "its tables say", "verdict"), rows)
 

@@ -1,9 +1,9 @@
-"""The numbers that the claims of Wu et al. 2024 are about, of its own tables or of a run."""
+"""The numbers that the claims of Wu et al. 2024 are about: its own tables, by what they are of."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 from xlrm.analysis.source_ranking import Matrix
 from xlrm.analysis.typology import Value
@@ -14,6 +14,7 @@ Row = Mapping[str, float]
 Method = Literal["best_of_n", "rl"]
 HUMANS = "humans"
 """Name of the judge where people gave the verdicts."""
+METHODS: tuple[Method, ...] = get_args(Method)
 METHOD_NAMES = {"best_of_n": "best-of-n", "rl": "RL"}
 Verdict = Literal["holds", "holds in part", "not supported"]
 
@@ -32,45 +33,43 @@ class WinRates:
 
     method: Method
     judge: str
+    task: str
     rates: Matrix
-    task: str = ""
-    """`summarization` or `dialog`; empty for a run."""
     reward_models: Literal["transferred", "translate-train", "bilingual"] = "transferred"
 
     @property
     def setting(self) -> str:
         """`dialog RL`."""
-        return " ".join(part for part in (self.task, METHOD_NAMES[self.method]) if part)
+        return f"{self.task} {METHOD_NAMES[self.method]}"
 
 
 @dataclass(frozen=True)
 class RewardModeling:
     """Accuracy in % of reward models on the validation data of reward models."""
 
+    task: str
     accuracies: Matrix
-    length: Row = field(default_factory=dict)
+    length: Row
     """Length baseline by target language."""
     majority: Row = field(default_factory=dict)
     """Majority baseline by target language; empty for pairs, where chance is 50."""
-    task: str = ""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Each part is empty where there are no such numbers. The first of several judges is the one that matters most."""
-
-    win_rates: tuple[WinRates, ...] = ()
-    reward_modeling: tuple[RewardModeling, ...] = ()
-    kl: Matrix = field(default_factory=dict)
+    win_rates: tuple[WinRates, ...]
+    """Those of the task and of the judge that matter most come first."""
+    reward_modeling: tuple[RewardModeling, ...]
+    kl: Matrix
     """KL divergence in nats of the RL policies of the first task from the SFT policies."""
-    quantities: Mapping[str, Row] = field(default_factory=dict)
+    quantities: Mapping[str, Row]
     """Name of a quantity, such as `RM data` -> language -> number."""
-    sft_rouge: Mapping[str, Row] = field(default_factory=dict)
+    sft_rouge: Mapping[str, Row]
     """Rows of `paper_b.sft_rouge`."""
-    translated_sft: Mapping[str, Mapping[str, Row]] = field(default_factory=dict)
+    translated_sft: Mapping[str, Mapping[str, Row]]
     """`best_of_n`, `best_of_n of one data set` or `rl` -> rows of `paper_b.translated_sft`."""
     features: tuple[Value, ...] = ()
-    """Typological features of the languages."""
+    """Typological features of the languages; empty without a file of them."""
 
     def judged(self, method: Method | None = None, judge: str | None = None, humans: bool = True) -> list[WinRates]:
         """Win rates by reward models of one language each; of all methods and judges, or of those."""
@@ -96,9 +95,14 @@ class Evidence:
             grouped.setdefault(each.setting, []).append(each)
         return grouped
 
-    def first(self, method: Method) -> WinRates | None:
+    @property
+    def task(self) -> str:
+        """The first task."""
+        return self.win_rates[0].task
+
+    def first(self, method: Method) -> WinRates:
         """Win rates of the first task by the first judge."""
-        return next(iter(self.judged(method, humans=False)), None)
+        return self.judged(method, humans=False)[0]
 
 
 @cache
@@ -107,7 +111,7 @@ def published() -> Evidence:
     from xlrm.analysis.quantities import MT5_FREQUENCY, from_order
 
     rates = tuple(
-        WinRates(each.method, each.measure, paper_b.matrix(each.number), each.task, each.reward_models)
+        WinRates(each.method, each.measure, each.task, paper_b.matrix(each.number), each.reward_models)
         for each in paper_b.MATRICES
         if each.method != "reward_modeling" and each.measure not in ("accuracy", "KL")
     )
@@ -115,8 +119,8 @@ def published() -> Evidence:
     return Evidence(
         rates,
         (
-            RewardModeling(paper_b.matrix(18), paper_b.length(18), paper_b.majority(), "summarization"),
-            RewardModeling(paper_b.matrix(19), paper_b.length(19), task="dialog"),
+            RewardModeling("summarization", paper_b.matrix(18), paper_b.length(18), paper_b.majority()),
+            RewardModeling("dialog", paper_b.matrix(19), paper_b.length(19)),
         ),
         paper_b.matrix(20),
         {
