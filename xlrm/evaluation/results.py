@@ -166,18 +166,30 @@ class LengthControlled(BaseModel):
     """Name of the method and where the difficulties of the prompts come from, for display."""
 
 
-class WinRate(BaseModel):
-    """The responses of a system against those of the reference to the same prompts; a draw is half a win. Wins, losses
-    and draws are of single responses: prompts x runs."""
+class SubsetRate(BaseModel):
+    """Win rate on the prompts of one data set."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     win_rate: float
     """Mean over the prompts of (preference - 1), of each prompt's mean over the runs, in [0, 1]."""
     interval: tuple[float, float]
-    """95 % bootstrap interval over prompts."""
+    """95 % bootstrap interval over prompts, resampled within their subset."""
     items: int
     """Prompts with a readable verdict."""
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(self.win_rate, *self.interval)
+
+
+class WinRate(SubsetRate):
+    """The responses of a system against those of the reference to the same prompts; a draw is half a win. Wins, losses
+    and draws are of single responses: prompts x runs. With prompts of several subsets every rate is the plain mean over
+    the subsets (paper B: macro-average over data sets)."""
+
+    subsets: dict[str, SubsetRate] = Field(default_factory=dict)
+    """Subset -> win rate on its prompts; empty if there are not several."""
     draws: int
     wins: int | None = None
     losses: int | None = None
@@ -207,10 +219,6 @@ class WinRate(BaseModel):
     position_bias: float | None = None
     """Share of pairs judged in both orders in which the first position won twice, minus that of the second."""
 
-    @property
-    def estimate(self) -> Estimate:
-        return Estimate(self.win_rate, *self.interval)
-
 
 REFERENCE = "base"
 """Name in results of the policy before alignment, which responses are compared with if the experiment names no other
@@ -218,7 +226,8 @@ reference."""
 
 
 class Difference(BaseModel):
-    """Win rate of the system `first` minus that of `second` against the same reference, paired by prompt."""
+    """Win rate of the system `first` minus that of `second` against the same reference, paired by prompt; of several subsets
+    the mean over them."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -301,12 +310,24 @@ class JudgedItems(JsonFile):
     ids: tuple[str, ...]
     wins: dict[str, tuple[float | None, ...]]
     """System -> share of a win in [0, 1] for each prompt, the mean over runs; None without a readable verdict."""
+    subsets: tuple[str, ...] = ()
+    """Subset of each prompt; empty if there are not several."""
 
     @classmethod
-    def of(cls, shares: Mapping[str, Mapping[str, float | None]]) -> Self:
-        """`shares`: system -> prompt's id -> share of a win; all systems answer the same prompts."""
+    def of(cls, shares: Mapping[str, Mapping[str, float | None]], subsets: Mapping[str, str] | None = None) -> Self:
+        """`shares`: system -> prompt's id -> share of a win; all systems answer the same prompts. `subsets`: prompt's id ->
+        its subset."""
         ids = tuple(dict.fromkeys(name for own in shares.values() for name in own))
-        return cls(ids=ids, wins={system: tuple(own[name] for name in ids) for system, own in shares.items()})
+        wins = {system: tuple(own[name] for name in ids) for system, own in shares.items()}
+        several = len(set(subsets.values())) > 1 if subsets else False
+        return cls(
+            ids=ids, wins=wins, **({"subsets": tuple(subsets[name] for name in ids)} if subsets and several else {})
+        )
+
+    @property
+    def subset_of(self) -> dict[str, str]:
+        """Prompt's id -> its subset; empty if there are not several."""
+        return dict(zip(self.ids, self.subsets, strict=True)) if self.subsets else {}
 
     @property
     def shares(self) -> dict[str, dict[str, float | None]]:

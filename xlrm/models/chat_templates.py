@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from xlrm.errors import ConfigError, DataError
-from xlrm.models import decoding, templates
+from xlrm.models import decoding, prompt_limits, templates
 from xlrm.models.decoding import Prompt
 from xlrm.models.templates import TemplateRefusal
 
@@ -23,13 +23,25 @@ def as_chats(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Token ids of each prompt, ending with the start of the assistant's turn; only the template adds special tokens.
 
     Raises ConfigError if the template rejects the messages."""
-    texts = [_asking(tokenizer, messages(prompt))[1] for prompt in prompts]
+    texts = [asking(tokenizer, prompt) for prompt in prompts]
     return tokenizer(texts, add_special_tokens=False)["input_ids"]
+
+
+def as_encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Token ids of each prompt for the encoder of an encoder-decoder, in its chat template and with the special tokens that the
+    tokenizer adds (T5's end token)."""
+    texts = [asking(tokenizer, prompt) for prompt in prompts]
+    return tokenizer(texts)["input_ids"] if texts else []
+
+
+def asking(tokenizer: Any, prompt: Prompt) -> str:
+    """Text of a prompt with the start of the assistant's turn. Raises ConfigError if the template rejects the messages."""
+    return _asking(tokenizer, messages(prompt))[1]
 
 
 def accepted(tokenizer: Any, prompt: Prompt) -> list[Message]:
     """The messages of a prompt as a policy reads them: `without_system` if its template rejects the system message or drops
-    it. Raises ConfigError if the template rejects them still."""
+    it, and within the policy's `prompt_limits`. Raises ConfigError if the template rejects them still."""
     return _asking(tokenizer, messages(prompt))[0]
 
 
@@ -44,7 +56,12 @@ def _asking(tokenizer: Any, chat: list[Message]) -> tuple[list[Message], str]:
                 f"the model's chat template rejects the conversation: {error.reason}", where="chat template"
             ) from error
         text = ""
-    return (chat, text) if system in text else _asking(tokenizer, without_system(chat))
+    if system not in text:
+        return _asking(tokenizer, without_system(chat))
+    if (limit := prompt_limits.of(tokenizer)) is not None and prompt_limits.length(tokenizer, chat) > limit:
+        chat = prompt_limits.shortened(tokenizer, chat, limit)
+        (text,) = templates.render(tokenizer, [chat], add_generation_prompt=True)
+    return chat, text
 
 
 def without_system(chat: list[Message]) -> list[Message]:
@@ -73,6 +90,22 @@ def as_read(tokenizer: Any, conversations: Sequence[list[int]]) -> list[list[int
     """Token ids that a template wrote, after the special tokens that the tokenizer adds before a text."""
     added = added_first(tokenizer)
     return [ids if ids[: len(added)] == added else added + ids for ids in conversations]
+
+
+def as_rendered(tokenizer: Any, chats: Sequence[list[Message]]) -> list[list[int]]:
+    """Token ids of whole conversations, which begin as those of `as_trained`."""
+    texts = templates.render(tokenizer, chats)
+    ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+    return as_read(tokenizer, ids)
+
+
+def shared(asked: list[int], answered: list[int]) -> int:
+    """Number of first tokens that both have. A template may write a prompt otherwise once a response follows it, and
+    tokens may merge across the boundary; the response begins where they differ, as in TRL."""
+    return next(
+        (place for place, (a, b) in enumerate(zip(asked, answered, strict=False)) if a != b),
+        min(len(asked), len(answered)),
+    )
 
 
 def messages(prompt: Prompt) -> list[Message]:

@@ -164,18 +164,29 @@ def same_text(left: "PreTrainedTokenizerBase | None", right: "PreTrainedTokenize
 
 
 def load_causal_lm(path: str | Path) -> "PreTrainedModel":
-    """A model that writes, in float32. Raises ArtifactError for weights that are missing, as those of a reward model's
+    """A decoder that writes, in float32. Raises ArtifactError for weights that are missing, as those of a reward model's
     output layer."""
-    import torch
     from transformers import AutoModelForCausalLM
 
-    config = load_config(path)
+    return _load_writer(AutoModelForCausalLM, path, load_config(path))
+
+
+def load_language_model(path: str | Path, config: "PretrainedConfig") -> "PreTrainedModel":
+    """A decoder or an encoder-decoder that writes, with this config, in float32. Raises ArtifactError for weights that are
+    missing."""
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    return _load_writer(AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM, path, config)
+
+
+def _load_writer(kind: Any, path: str | Path, config: "PretrainedConfig") -> "PreTrainedModel":
+    import torch
+
     with in_one_line(path):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        model, report = kind.from_pretrained(
             path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
             output_loading_info=True, **attention(config),
         )  # fmt: skip
-    model, report = loaded
     if lost := sorted(report["missing_keys"]):
         raise ArtifactError(f"not a model that writes: missing weights: {lost[0]} ({len(lost)} in all)", where=path)
     return model

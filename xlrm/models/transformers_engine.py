@@ -40,7 +40,8 @@ class Model:
 
 @dataclass
 class Transformers(Engine):
-    """A causal model, with its chat template, or a sequence-to-sequence model, which reads the prompt's plain text."""
+    """A causal model, with its chat template, or a sequence-to-sequence model, which reads the prompt's plain text, or in its
+    chat template if this project trains it."""
 
     model: Model
     batch_size: int = 16
@@ -115,6 +116,8 @@ class Transformers(Engine):
         loading.free_gpu()
 
     def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        if self.config.is_encoder_decoder and self.model.own:
+            return chat_templates.as_encoded(self.tokenizer, prompts)
         if self.config.is_encoder_decoder:
             return self.tokenizer([self._target_token + chat_templates.plain(prompt) for prompt in prompts])[
                 "input_ids"

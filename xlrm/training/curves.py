@@ -25,6 +25,7 @@ _NAMES = {
     "xlrm/reward": "reward", "xlrm/spread": "reward_spread", "xlrm/equal": "equal_groups", "xlrm/missing": "missing_rewards",
     "kl": "kl", "entropy": "entropy", "completions/mean_length": "response_tokens", "completions/clipped_ratio": "cut_responses",
     "eval_loss": "heldout_loss", "eval_accuracy": "heldout_accuracy", "eval_margin": "heldout_margin",
+    "eval_rouge_l": "heldout_rouge_l", "mean_token_accuracy": "token_accuracy",
 }  # fmt: skip
 """Name in the logs of transformers and TRL -> name in the curves."""
 

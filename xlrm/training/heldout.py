@@ -1,9 +1,9 @@
 """Held-out pairs: a reward model is evaluated on them during training and at its end, and never trained on them."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from xlrm.data import hub_sets
 from xlrm.data.corpus_schema import HELDOUT_PAIRS
@@ -59,9 +59,11 @@ def by_row(trainer: type) -> type["Trainer"]:
     return ByRow
 
 
-def scoring(times: int, save_best: Callable[[], None] | None) -> "TrainerCallback":
+def scoring(
+    times: int, save_best: Callable[[], None] | None, value: Literal["eval_loss", "eval_rouge_l"] = "eval_loss"
+) -> "TrainerCallback":
     """Callback for transformers' Trainer that evaluates `times` times at even intervals, the last time after the last
-    step. It calls `save_best` in all processes when the loss is the lowest so far."""
+    step. It calls `save_best` in all processes when the loss is the lowest, or ROUGE-L the highest, so far."""
     from transformers import TrainerCallback
 
     class Scoring(TrainerCallback):
@@ -70,11 +72,25 @@ def scoring(times: int, save_best: Callable[[], None] | None) -> "TrainerCallbac
             control.should_evaluate = state.global_step in steps
 
         def on_evaluate(self, args: Any, state: "TrainerState", control: Any, **kwargs: Any) -> None:
-            losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
-            if save_best and kwargs["metrics"]["eval_loss"] == min(losses):
+            values = [entry[value] for entry in state.log_history if value in entry]
+            best = min(values) if value == "eval_loss" else max(values)
+            if save_best and kwargs["metrics"][value] == best:
                 save_best()
 
     return Scoring()
+
+
+def results(points: Sequence[Mapping[str, float]], best: bool, rows: Any) -> dict[str, float]:
+    """Metrics of the last evaluation, or of the one whose weights are kept if that is the best; {} without any. `rows`: those
+    evaluated on."""
+    if scored := [point for point in points if "heldout_rouge_l" in point]:
+        point = max(scored, key=lambda entry: entry["heldout_rouge_l"]) if best else scored[-1]
+    elif scored := [point for point in points if "heldout_loss" in point]:
+        point = min(scored, key=lambda entry: entry["heldout_loss"]) if best else scored[-1]
+    else:
+        return {}
+    names = ("heldout_loss", "heldout_accuracy", "heldout_rouge_l")
+    return {name: point[name] for name in names if name in point} | {"heldout_rows": float(len(rows))}
 
 
 def save_best(trainer: "Trainer", folder: Path) -> None:

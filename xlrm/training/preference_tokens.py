@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from xlrm import progress
 from xlrm.evaluation.alignment_results import PairCounts
-from xlrm.models import chat_templates, templates
+from xlrm.models import chat_templates
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -42,12 +42,14 @@ def dataset(
     asked = chat_templates.as_trained(tokenizer, [row["prompt"] for row in rows]) if rows else []
     read = [chat_templates.accepted(tokenizer, row["prompt"]) for row in rows]
     whole = {
-        side: _ids(
+        side: chat_templates.as_rendered(
             tokenizer, [chat_templates.conversation(chat, row[side]) for chat, row in zip(read, rows, strict=True)]
         )
         for side in SIDES
     }
-    starts = [min(map(_shared, [ids] * 2, both)) for ids, *both in zip(asked, *whole.values(), strict=True)]
+    starts = [
+        min(map(chat_templates.shared, [ids] * 2, both)) for ids, *both in zip(asked, *whole.values(), strict=True)
+    ]
     bos = chat_templates.added_first(tokenizer) or [tokenizer.bos_token_id]
     columns: dict[str, list] = {}
     shorter, responses = {}, 0
@@ -65,22 +67,6 @@ def dataset(
         equal=sum(map(list.__eq__, columns["chosen_ids"], columns["rejected_ids"])),
     )  # fmt: skip
     return Dataset.from_dict(columns), counts
-
-
-def _ids(tokenizer: "PreTrainedTokenizerBase", chats: Sequence[list]) -> list[list[int]]:
-    """Token ids as a policy is sampled."""
-    texts = templates.render(tokenizer, chats)
-    ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
-    return chat_templates.as_read(tokenizer, ids)
-
-
-def _shared(asked: list[int], answered: list[int]) -> int:
-    """Number of first tokens that both have. A template may write a prompt otherwise once a response follows it, and
-    tokens may merge across the boundary; the response begins where they differ, as in TRL."""
-    return next(
-        (place for place, (a, b) in enumerate(zip(asked, answered, strict=False)) if a != b),
-        min(len(asked), len(answered)),
-    )
 
 
 def batch(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

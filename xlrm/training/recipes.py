@@ -10,7 +10,7 @@ from xlrm.store.fields import NotCounted, conflict
 
 
 class TrainingConfig(BaseModel):
-    """Settings shared by reward model training and DPO."""
+    """Settings shared by all trainings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,10 +25,11 @@ class TrainingConfig(BaseModel):
     epochs: float = Field(1.0, gt=0)
     """Passes over the data (paper A: 1)."""
     warmup: float = Field(0.1, ge=0, lt=1)
-    """Share of the steps with linear warm-up of the learning rate; cosine decay follows (paper A, appendix B)."""
-    max_length: int = Field(2048, ge=16)
-    """Maximum tokens of a conversation; a longer one loses its beginning, and no pair is dropped (paper A's code:
-    truncation_side="left")."""
+    """Share of the steps with linear warm-up of the learning rate; `scheduler` follows (paper A, appendix B: 0.1)."""
+    warmup_steps: int | None = Field(None, ge=0)
+    """Steps with linear warm-up, instead of `warmup` (paper B's reward models: 1000); null for that share."""
+    scheduler: Literal["cosine", "constant"] = "cosine"
+    """Learning rate after the warm-up: cosine decay to 0 (paper A), or constant (paper B)."""
     optimizer: str = "adamw_torch_fused"
     """Optimizer, by its name in transformers' `optim`; paper A's paged_adamw_8bit needs bitsandbytes."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -46,7 +47,15 @@ class TrainingConfig(BaseModel):
     """Seed of the random numbers (paper A's code: 42)."""
 
 
-class RewardTraining(TrainingConfig):
+class ConversationTraining(TrainingConfig):
+    """Settings of a training on whole conversations."""
+
+    max_length: int = Field(2048, ge=16)
+    """Maximum tokens of a conversation; a longer one loses its beginning, and no pair is dropped (paper A's code:
+    truncation_side="left")."""
+
+
+class RewardTraining(ConversationTraining):
     """Settings of a reward model's training."""
 
     loss: Literal["bradley_terry", "pointwise"] = "bradley_terry"
@@ -70,7 +79,13 @@ class RewardTraining(TrainingConfig):
     """Maximum number of held-out pairs in these evaluations, sampled with `seed`; null takes all. The stage evaluate takes
     all in any case."""
     keep: Literal["last", "best"] = "last"
-    """Weights to keep: the last ones (paper A), or those with the lowest loss on the held-out pairs."""
+    """Weights to keep: the last ones (paper A), or those with the lowest loss on the held-out pairs (paper B)."""
+    dropout: float | None = Field(None, ge=0, lt=1)
+    """Dropout of the base model's layers while it is trained, wherever its config has a field for one (paper B: 0.1); null
+    trains without dropout (TRL and paper A)."""
+    template: Literal["base", "plain"] = "base"
+    """Text that a conversation becomes: that of the base's chat template (paper A), or plain: the texts of its messages with a
+    delimiter between them, without roles and instruction (paper B, appendix G.1)."""
     quantize: bool = False
     """QLoRA: frozen weights in 4 bits (NF4) during training; needs lora_rank, precision bfloat16 and bitsandbytes."""
 
@@ -94,14 +109,63 @@ class RewardTraining(TrainingConfig):
         return self
 
 
-class DpoTraining(TrainingConfig):
+class SftTraining(TrainingConfig):
+    """Settings of a policy's supervised fine-tuning on demonstrations; defaults follow paper B, appendices A and B."""
+
+    learning_rate: float = Field(1e-3, gt=0)
+    """Learning rate (paper B: 1e-3 for summaries, 1e-5 for dialog)."""
+    batch_size: int = Field(32, ge=1)
+    """Demonstrations per optimizer step, over all devices and accumulated passes (paper B: 32)."""
+    device_batch_size: int = Field(8, ge=1)
+    """Maximum demonstrations per forward pass on one device; lowered to a number that divides the batch evenly."""
+    epochs: float = Field(1.0, gt=0)
+    """Passes over as many demonstrations as there are; with `mixing` even, those of small subsets come more than once in a
+    pass, and not all of large ones (paper B does not say how long it trains)."""
+    steps: int | None = Field(None, ge=1)
+    """Optimizer steps, instead of `epochs`; null for those of `epochs`."""
+    warmup: float = Field(0.0, ge=0, lt=1)
+    """Share of the steps with linear warm-up of the learning rate; `scheduler` follows (paper B: none)."""
+    scheduler: Literal["cosine", "constant"] = "constant"
+    """Learning rate after the warm-up: cosine decay to 0, or constant (paper B)."""
+    optimizer: str = "adafactor"
+    """Optimizer, by its name in transformers' `optim` (paper B: Adafactor)."""
+    max_prompt_length: int = Field(1024, ge=16)
+    """Maximum tokens of a prompt (paper B: 1024), here and wherever the policy is used: in a longer one, the longest message
+    loses its end."""
+    max_response_length: int = Field(512, ge=2)
+    """Maximum tokens of a response, with the token that ends it (paper B: 512); a longer one loses its end, but not that
+    token, as in T5's preprocessing."""
+    dropout: float | None = Field(0.1, ge=0, lt=1)
+    """Dropout wherever the base model's config has a field for one (paper B: 0.1), which is in the attention alone in most
+    decoders; null keeps that of the config."""
+    instruction: Literal["summarization", "dialog"] | None = None
+    """Instruction of paper B (appendix G.1) before every prompt, with the language's English name. It is written into the
+    policy's chat template, so that sampling and reinforcement learning use it too; null for none."""
+    mixing: Literal["even", "as_is"] = "even"
+    """even: as many demonstrations of each subset and language as of each other (paper B); as_is: in the shares that the
+    corpus has."""
+    validations: int = Field(10, ge=0)
+    """Evaluations of ROUGE-L on demonstrations for validation, evenly spaced, the last one after the last step."""
+    validation_rows: int | None = Field(1000, ge=1)
+    """Maximum number of demonstrations in these evaluations, sampled with `seed`, evenly over the subsets; null takes all."""
+    keep: Literal["best", "last"] = "best"
+    """Weights to keep: those with the highest ROUGE-L (paper B), or the last ones."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.keep == "best" and not self.validations:
+            raise conflict("keep", "best", "needs validations above 0, because it uses ROUGE-L on demonstrations")
+        return self
+
+
+class DpoTraining(ConversationTraining):
     """Settings of a policy's alignment by DPO."""
 
     beta: float = Field(0.1, gt=0)
     """DPO's beta: higher values keep the aligned policy closer to the original (paper A: 0.1)."""
 
 
-class OnlineTraining(TrainingConfig):
+class OnlineTraining(ConversationTraining):
     """Settings of a policy's training on its own responses, which a reward model scores while it trains."""
 
     method: Literal["grpo", "rloo"] = "grpo"

@@ -21,7 +21,7 @@ from xlrm.processes import launch
 from xlrm.store import unfinished
 from xlrm.store.json_file import JsonFile
 from xlrm.training import checkpoints, columns, curves, finite, heldout, reward_heads
-from xlrm.training.recipes import RewardTraining, TrainingConfig
+from xlrm.training.recipes import ConversationTraining, RewardTraining, TrainingConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 _OF_BITSANDBYTES = ("paged_", "lion_", "ademamix", "adamw_8bit", "adamw_bnb_", "rmsprop_bnb")
 """Prefixes of the names of transformers' optimizers that need bitsandbytes."""
+
+_UNCLIPPED = 1e9
+"""Gradient norm that is never reached: Adafactor limits its updates itself, and its authors clip no gradients besides. The
+norm is still computed, and must be finite."""
+_SCHEDULES = {"cosine": "cosine", "constant": "constant_with_warmup"}
+"""Names of schedules of the learning rate in transformers."""
 
 
 class Job(JsonFile):
@@ -199,7 +205,7 @@ def load_policy(folder: Path) -> tuple[Any, Any]:
     return tokenizer, model
 
 
-def check_length(field: str, config: TrainingConfig, model: Path) -> None:
+def check_length(field: str, config: ConversationTraining, model: Path) -> None:
     """Raises ConfigError if `max_length` is more than the context of the model in the folder."""
     loading.Context(field, config.max_length, given=True).within(loading.load_config(model))
 
@@ -231,7 +237,9 @@ def _common(config: TrainingConfig, folder: Path) -> dict[str, Any]:
     return dict(  # noqa: C408 - reads as the call it becomes
         output_dir=str(folder / "checkpoints"), learning_rate=config.learning_rate, optim=config.optimizer,
         per_device_train_batch_size=device_batch, gradient_accumulation_steps=accumulation,
-        num_train_epochs=config.epochs, warmup_steps=config.warmup, lr_scheduler_type="cosine", seed=config.seed,
+        max_grad_norm=_UNCLIPPED if config.optimizer == "adafactor" else 1.0,
+        num_train_epochs=config.epochs, lr_scheduler_type=_SCHEDULES[config.scheduler], seed=config.seed,
+        warmup_steps=config.warmup if config.warmup_steps is None else config.warmup_steps,
         data_seed=config.seed, bf16=config.precision == "bfloat16", use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=config.gradient_checkpointing, save_steps=config.save_steps,
         ddp_timeout=launch.PATIENCE_S,
@@ -277,12 +285,7 @@ def _write_results(trainer: "Trainer", folder: Path) -> None:
     known = ("loss", "accuracy", "reward", "kl", "chosen_drift", "rejected_drift")
     names = [name for name in known if all(name in point for point in last)]
     metrics = {f"train_{name}": sum(point[name] for point in last) / len(last) for name in names}
-    if scored := [point for point in points if "heldout_loss" in point]:
-        best = (folder / heldout.BEST).is_dir()
-        point = min(scored, key=lambda entry: entry["heldout_loss"]) if best else scored[-1]
-        metrics |= {name: point[name] for name in ("heldout_loss", "heldout_accuracy")}
-        rows: Any = trainer.eval_dataset
-        metrics["heldout_rows"] = float(len(rows))
+    metrics |= heldout.results(points, (folder / heldout.BEST).is_dir(), trainer.eval_dataset)
     _write(folder / launch.METRICS, metrics | {"steps": float(trainer.state.global_step)})
 
 
