@@ -213,4 +213,4 @@ def _report(experiment: Experiment, online: list[Step], judged: list[Step]) -> S
         inputs["sft_translated"] = tuple(policy.sft.label for policy in translated)
         if others := tuple(step.label for step in judged if len(step.of) > 2):
             inputs["verdicts_translated"] = others
-    return Step("reuse_report", config={"run": experiment.name}, inputs=inputs, shows_refusals=True)
+    return Step("reuse_report", config={"run": experiment.name, "languages": list(languages)}, inputs=inputs, shows_refusals=True)
