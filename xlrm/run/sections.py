@@ -99,6 +99,7 @@ def _check_finite(name: str, values: dict[str, Any], where: str) -> None:
 
 OF_A_CORPUS: dict[str, tuple[Name, ...]] = {
     "preferences": ("preferences", "heldout"), "benchmark": ("benchmark",), "prompts": ("prompts",), "parallel": ("parallel",),
+    "demonstrations": ("demonstrations",),
 }  # fmt: skip
 """Field of `curate` -> tables that it makes."""
 
@@ -256,5 +257,5 @@ class Experiment(BaseModel, frozen=True, extra="forbid", validate_by_name=True, 
         return stage_config(section, values | {name: value for name, value in pipeline.items() if name in known})
 
 
-_SEVERAL = ("preferences", "decontaminate")
+_SEVERAL = ("preferences", "decontaminate", "demonstrations")
 """Fields of `curate` that name several datasets."""
