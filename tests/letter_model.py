@@ -1,5 +1,5 @@
-"""A tiny model that writes m, M, x or its end, an independent computation of its log-probabilities, and a server of it with
-OpenAI's chat completions API."""
+"""A tiny model that writes m, M, x (or other letters) or its end, an independent computation of its log-probabilities, and a
+server of it with OpenAI's chat completions API."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,19 +11,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from benchmarks.served_translations import Server, serving
 
-TOKENS = ("<unk>", "</s>", "m", "M", "x")
-"""Five, so that all are among the five most likely."""
+LETTERS = ("m", "M", "x")
+"""With an unknown letter and the end five tokens, so that all are among the five most likely."""
 
 
-def save(folder: Path, width: int = 32) -> Path:
-    tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(TOKENS)}, unk_token="<unk>"))
+def save(folder: Path, width: int = 32, letters: tuple[str, ...] = LETTERS) -> Path:
+    tokens = ("<unk>", "</s>", *letters)
+    tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>", pad_token="</s>")
     fast.chat_template = "{% for one in messages %}{{ one['role'] }}: {{ one['content'] }}\n{% endfor %}m"
     fast.save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(TOKENS), hidden_size=width, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        vocab_size=len(tokens), hidden_size=width, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
         max_position_embeddings=4096, initializer_range=0.5, bos_token_id=None, eos_token_id=1,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
@@ -42,7 +43,8 @@ class Plain:
         ids = self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
         with torch.inference_mode():
             logits = self.model(ids).logits[0, -1].double()
-        return dict(zip(TOKENS, logits.log_softmax(-1).tolist(), strict=True))
+        tokens = self.tokenizer.convert_ids_to_tokens(range(len(logits)))
+        return dict(zip(tokens, logits.log_softmax(-1).tolist(), strict=True))
 
     def reply(self, request: dict) -> dict:
         """A chat completion of one token, the most likely, as OpenAI's server writes it."""

@@ -66,12 +66,12 @@ def test_answers_kept_before_there_were_log_probabilities_are_still_known() -> N
 def test_texts_are_inserted_unchanged() -> None:
     for name in prompts.JUDGE_PROMPTS:
         given = ("{b} {a}", "{question} {0} \\1 %s\n", '{b}"""')
-        user = prompts.find(name).messages(*given)[1]["content"]
+        user = prompts.find(name).messages(*given, "ko")[-1]["content"]
         left = user
         for text in given:
             before, found, left = left.partition(text)
             assert found and "{a}" not in before
-        assert len(user) - sum(map(len, given)) == len(prompts.find(name).messages("", "", "")[1]["content"])
+        assert len(user) - sum(map(len, given)) == len(prompts.find(name).messages("", "", "", "ko")[-1]["content"])
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from xlrm.run.forecast import Published, Row
 from xlrm.run.workloads import Item, Load, Texts, alone, answer_length, load
 from xlrm.scorers import engines
 from xlrm.scorers.interface import Scoring
+from xlrm.scorers.judges import prompts
 from xlrm.store.jsonl import write_jsonl
 from xlrm.training.pretraining import Pretraining
 
@@ -251,6 +252,15 @@ def test_judging_reads_both_answers_to_each_prompt_of_each_aligned_policy() -> N
     assert one_token.usd == pytest.approx(2 * 2 * 805 * (840 * 2.5 + 1 * 10) / 1e6)
     assert (served.flop, served.aligned) == (0, False) and "endpoint" in served.what
     assert "judge" not in rows()
+
+
+def test_the_words_of_paper_bs_prompts_count_and_no_more_prompts_than_are_judged() -> None:
+    words = prompts.find("summarization").characters / 4
+    how = ("judge.judge=gpt-4o", "judge.prompt=summarization", "judge.orders=seeded")
+    asked = only(rows(*how), "judge")
+    assert asked.usd == pytest.approx(2 * 805 * ((840 + words) * 2.5 + 1 * 10) / 1e6) and 500 < words < 600
+    limited = only(rows(*how, "judge.max_items=100"), "judge")
+    assert limited.usd == pytest.approx(asked.usd * 100 / 805) and "100 prompts" in limited.what
 
 
 def test_a_judge_that_scores_reads_each_response_once_and_a_jury_is_all_its_members() -> None:

@@ -204,6 +204,9 @@ def test_judges_of_single_questions_are_refused_for_files_of_turns(tmp_path) -> 
     assert error.where.endswith("external.models") and error.value == "m"
     single = [f"{option}{tmp_path / 'single.jsonl'}" for option in (asked, external)]
     assert load(Path(PRESETS["paper_a_qwen"]), tuple(" ".join(single).split(" ")))
+    of_turns = " ".join(f"{option}{tmp_path / 'turns.jsonl'}" for option in (asked, external))
+    threads = f"judge.prompt=dialog external.judge.prompt=dialog {of_turns}"
+    assert load(Path(PRESETS["paper_a_qwen"]), tuple(threads.split(" "))), "paper B's prompts show threads"
     alone = (f"curate.benchmark={tmp_path / 'turns.jsonl'}", "external.models=[armorm]", "judge.judge=null")
     assert load(Path(PRESETS["paper_a_qwen"]), (*alone, f"curate.eval_prompt_set={tmp_path / 'turns.jsonl'}"))
 

@@ -26,11 +26,11 @@ from xlrm.data import conversations, hub_sets
 from xlrm.data.catalog import load
 from xlrm.errors import DataError
 from xlrm.evaluation import benchmarks, reward_table
-from xlrm.models import chat_templates, loading
+from xlrm.models import chat_templates, loading, reward_models
 from xlrm.registry import mlflow_loader, releases
 from xlrm.scorers import engines, score_file
 from xlrm.scorers.interface import Scoring
-from xlrm.scorers.judges import rewardbench
+from xlrm.scorers.judges import gold, pairwise, rewardbench
 from xlrm.stages import curate, sample
 from xlrm.store.jsonl import read_rows, write_jsonl
 from xlrm.training import columns
@@ -307,9 +307,14 @@ def test_a_prompt_in_another_shape_is_read_or_refused_where_prompts_are_read(tmp
         load({}, str(tmp_path / "bad.jsonl"), "en", None, 0, ("prompt",))
 
 
-def test_a_judge_is_not_asked_about_several_turns() -> None:
+def test_a_judge_of_single_questions_is_not_asked_about_several_turns() -> None:
+    pairs = rewardbench.pairs([{"id": "7", "prompt": [HELP, ASK], "chosen": "Three.", "rejected": "Two."}])
     with refused(DataError, "item 7: prompt"):
-        rewardbench.pairs([{"id": "7", "prompt": [HELP, ASK], "chosen": "Three.", "rejected": "Two."}])
+        pairwise.load(reward_models.find("served=m"), pairwise.Settings()).questions(pairs[0])
+    with refused(DataError, "item 7: prompt"):
+        gold.JUDGES["phrasebook"].judge(pairs, "en")
+    with refused(DataError, "item 7: response"):
+        rewardbench.pairs([{"id": "7", "prompt": "How many?", "chosen": [SAY], "rejected": "Two."}])
 
 
 def test_a_policy_is_asked_the_whole_conversation(tiny_base, tmp_path, monkeypatch) -> None:

@@ -5,6 +5,7 @@ both, the field must be among the messages of that beginning.
 """
 
 import itertools
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +23,8 @@ _TRANSCRIPT = re.compile(r"\s*(Human|User): .*\n\s*Assistant:", re.DOTALL)
 question."""
 Messages = list[conversations.Message]
 SIDES = ("chosen", "rejected")
+SPLITS = ("train", "validation")
+"""Values of the field `split`."""
 _AFTER = (conversations.ANSWERER, "tool")
 """Roles of the first message in which the sides may differ."""
 
@@ -39,15 +42,22 @@ def sort_out(records: Iterable[tuple[int, Row | DataError]]) -> tuple[list[Row],
         try:
             if isinstance(record, DataError):
                 raise record
+            check_split(record.get("split"))
             rows.append(judgment_of(record) if is_judgment(record) else pair_of(record))
         except DataError as error:
             rejects.append({"line": number, "reason": str(error)})
     return rows, rejects
 
 
+def check_split(value: object) -> None:
+    """Raises DataError for a split that is neither train nor validation, nor absent."""
+    if value not in (None, "", *SPLITS):
+        raise DataError(f"{' or '.join(SPLITS)} is allowed", where="split", value=value)
+
+
 def judgment_of(record: Row) -> Row:
     """The single judgment in a record: prompt, response, and a label from 0 (bad) to 1 (good), with the record's own id,
-    subset and section. Raises DataError with the reason if it cannot be used."""
+    subset, section and split. Raises DataError with the reason if it cannot be used."""
     label = record.get("label")
     if not isinstance(label, int | float) or not 0 <= label <= 1:
         raise DataError("a single judgment has 0, 1, true, false or a number between", where="label", value=label)
@@ -60,15 +70,33 @@ def judgment_of(record: Row) -> Row:
     if not prompt:
         raise DataError("missing, and response has no messages to take it from", where="prompt")
     row = {"prompt": conversations.prompt(prompt), "response": conversations.response(response), "label": float(label)}
-    return row | _kept(record, ("id", "subset", "section"))
+    return row | _kept(record, ("id", "subset", "section", "split"))
+
+
+def pairs_of_judgments(rows: Iterable[Row]) -> list[Row]:
+    """Every two single judgments on the same prompt, in the same subset, with different labels as a pair, whose chosen
+    response has the higher label (paper B, appendix C, of Seahorse: all pairs of summaries of a document). Its id is made of
+    both ids. Raises DataError for judgments of which no two make a pair."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(json.dumps([row["prompt"], row.get("subset")], ensure_ascii=False), []).append(row)
+    pairs = []
+    for one, other in (two for group in groups.values() for two in itertools.combinations(group, 2)):
+        if one["label"] != other["label"]:
+            better, worse = (one, other) if one["label"] > other["label"] else (other, one)
+            texts = {"prompt": one["prompt"], "chosen": better["response"], "rejected": worse["response"]}
+            pairs.append({"id": f"{better['id']}>{worse['id']}", **texts, **_kept(one, ("subset", "section"))})
+    if not pairs:
+        raise DataError("no two judgments have the same prompt and different labels, so there is no pair to judge")
+    return pairs
 
 
 def pair_of(record: Row) -> Row:
-    """The pair in a record, with the record's own id, subset, section and margin (a finite number). Raises DataError with
+    """The pair in a record, with the record's own id, subset, section, split and margin (a finite number). Raises DataError with
     the reason if it cannot be used."""
     pair = turns_of(record)
     check_number("margin", record.get("margin"))
-    return pair | _kept(record, ("id", "subset", "section", "margin"))
+    return pair | _kept(record, ("id", "subset", "section", "split", "margin"))
 
 
 def _kept(record: Row, names: tuple[str, ...]) -> Row:

@@ -118,7 +118,7 @@ def _judges(models: Sequence[RewardModel], rows: Rows, settings: Settings) -> di
     judges = {
         model.name: pairwise.load(model, settings.judge, SECTION) for model in models if model.kind == "generative"
     }
-    pairs = rewardbench.pairs([row for table in rows.values() for row in table]) if judges else []
+    pairs = [pair for code, table in rows.items() for pair in rewardbench.pairs(table, code)] if judges else []
     pairwise.prepare(judges, pairs, settings.judge, SECTION)
     return judges
 
@@ -164,7 +164,7 @@ def _judged(model: RewardModel, judge: Judge, rows: Rows, output: Path) -> tuple
     import numpy as np
 
     with contextlib.closing(judge):
-        items = {language: rewardbench.judge(judge, table) for language, table in rows.items()}
+        items = {language: rewardbench.judge(judge, table, language) for language, table in rows.items()}
     progress.say(f"external[{model.name}]: {judge.cost}")
     write_jsonl(output / VERDICTS, _verdicts(rows, items))
     credits = {code: np.array([row["credit"] for row in records]) for code, records in items.items()}

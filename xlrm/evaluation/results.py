@@ -13,21 +13,11 @@ from xlrm.errors import DataError
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
 from xlrm.evaluation.credit import Ties
+from xlrm.evaluation.estimates import Estimate
 from xlrm.evaluation.facts import BenchmarkFacts, ModelFacts, ScoringFacts
+from xlrm.evaluation.heldout_results import RewardModeling
 from xlrm.scorers.judges.agreement import JudgesAgreement
 from xlrm.store.json_file import JsonFile
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def includes(self, value: float) -> bool:
-        return self.low <= value <= self.high
 
 
 class Result(BaseModel):
@@ -41,9 +31,10 @@ class Result(BaseModel):
     interval: dict[str, tuple[float, float]]
     """95 % bootstrap intervals of the accuracies."""
     length_baseline: dict[str, float]
-    """Accuracies of always preferring the longest response."""
+    """Accuracies of always preferring the longest response; empty for single judgments, whose length baseline is in
+    `RewardModeling`."""
     random_baseline: dict[str, float]
-    """Expected accuracies of random rewards."""
+    """Expected accuracies of random rewards; for single judgments, of the better constant one."""
     ties: int | None = None
     """Items with equal rewards; None for a model that gives verdicts."""
     cut: int | None = None
@@ -88,9 +79,16 @@ class EvaluationResults(JsonFile):
     """Digest of the model's files, as in `ModelFacts`."""
     scoring: ScoringFacts | None = None
     results: Results
-    """On the corpus's own benchmark."""
+    """On the corpus's own benchmark; empty if it has none."""
     benchmarks: dict[str, Results] = Field(default_factory=dict)
-    """On further benchmarks, by name."""
+    """On further benchmarks, by name: `heldout` for the corpus's held-out rows."""
+    reward_modeling: dict[str, RewardModeling] = Field(default_factory=dict)
+    """Language -> accuracy on its held-out rows, if it has any, beside the baselines of its own training rows."""
+
+    @property
+    def main(self) -> Results:
+        """Results on the corpus's own benchmark, or on the first other one for a corpus without any."""
+        return self.results or next(iter(self.benchmarks.values()), {})
 
 
 class Cost(BaseModel):
@@ -166,18 +164,30 @@ class LengthControlled(BaseModel):
     """Name of the method and where the difficulties of the prompts come from, for display."""
 
 
-class WinRate(BaseModel):
-    """The responses of a system against those of the reference to the same prompts; a draw is half a win. Wins, losses
-    and draws are of single responses: prompts x runs."""
+class SubsetRate(BaseModel):
+    """Win rate on the prompts of one data set."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     win_rate: float
     """Mean over the prompts of (preference - 1), of each prompt's mean over the runs, in [0, 1]."""
     interval: tuple[float, float]
-    """95 % bootstrap interval over prompts."""
+    """95 % bootstrap interval over prompts, resampled within their subset."""
     items: int
     """Prompts with a readable verdict."""
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(self.win_rate, *self.interval)
+
+
+class WinRate(SubsetRate):
+    """The responses of a system against those of the reference to the same prompts; a draw is half a win. Wins, losses
+    and draws are of single responses: prompts x runs. With prompts of several subsets every rate is the plain mean over
+    the subsets (paper B: macro-average over data sets)."""
+
+    subsets: dict[str, SubsetRate] = Field(default_factory=dict)
+    """Subset -> win rate on its prompts; empty if there are not several."""
     draws: int
     wins: int | None = None
     losses: int | None = None
@@ -207,10 +217,6 @@ class WinRate(BaseModel):
     position_bias: float | None = None
     """Share of pairs judged in both orders in which the first position won twice, minus that of the second."""
 
-    @property
-    def estimate(self) -> Estimate:
-        return Estimate(self.win_rate, *self.interval)
-
 
 REFERENCE = "base"
 """Name in results of the policy before alignment, which responses are compared with if the experiment names no other
@@ -218,7 +224,8 @@ reference."""
 
 
 class Difference(BaseModel):
-    """Win rate of the system `first` minus that of `second` against the same reference, paired by prompt."""
+    """Win rate of the system `first` minus that of `second` against the same reference, paired by prompt; of several subsets
+    the mean over them."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -301,12 +308,24 @@ class JudgedItems(JsonFile):
     ids: tuple[str, ...]
     wins: dict[str, tuple[float | None, ...]]
     """System -> share of a win in [0, 1] for each prompt, the mean over runs; None without a readable verdict."""
+    subsets: tuple[str, ...] = ()
+    """Subset of each prompt; empty if there are not several."""
 
     @classmethod
-    def of(cls, shares: Mapping[str, Mapping[str, float | None]]) -> Self:
-        """`shares`: system -> prompt's id -> share of a win; all systems answer the same prompts."""
+    def of(cls, shares: Mapping[str, Mapping[str, float | None]], subsets: Mapping[str, str] | None = None) -> Self:
+        """`shares`: system -> prompt's id -> share of a win; all systems answer the same prompts. `subsets`: prompt's id ->
+        its subset."""
         ids = tuple(dict.fromkeys(name for own in shares.values() for name in own))
-        return cls(ids=ids, wins={system: tuple(own[name] for name in ids) for system, own in shares.items()})
+        wins = {system: tuple(own[name] for name in ids) for system, own in shares.items()}
+        several = len(set(subsets.values())) > 1 if subsets else False
+        return cls(
+            ids=ids, wins=wins, **({"subsets": tuple(subsets[name] for name in ids)} if subsets and several else {})
+        )
+
+    @property
+    def subset_of(self) -> dict[str, str]:
+        """Prompt's id -> its subset; empty if there are not several."""
+        return dict(zip(self.ids, self.subsets, strict=True)) if self.subsets else {}
 
     @property
     def shares(self) -> dict[str, dict[str, float | None]]:

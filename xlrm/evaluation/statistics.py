@@ -9,7 +9,7 @@ from xlrm.evaluation import benchmarks
 from xlrm.evaluation import credit as credits
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET, section_weights
 from xlrm.evaluation.facts import rows_digest
-from xlrm.evaluation.results import Result, Results
+from xlrm.evaluation.results import Estimate, Result, Results
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,11 +30,12 @@ class Paired(NamedTuple):
 def summary(rows: list[dict], credit: "np.ndarray", ties: int | None = None) -> Result:
     """`rows`: the benchmark's; `credit` (n): from `xlrm.evaluation.credit`; `ties`: number of items with equal
     rewards."""
+    single = any(credits.is_single(*credits.responses(row)) for row in rows)
     return Result(
         items=len(rows),
         accuracy=accuracies(rows, credit),
         interval=intervals(rows, credit),
-        length_baseline=accuracies(rows, credits.by_length(rows)),
+        length_baseline={} if single else accuracies(rows, credits.by_length(rows)),
         random_baseline=accuracies(rows, credits.by_chance(rows)),
         rows_digest=rows_digest(rows),
         **({} if ties is None else {"ties": ties}),
@@ -147,6 +148,60 @@ def mean_interval(values: "np.ndarray", seed: int = 0) -> tuple[float, float, fl
     means = values[rng.integers(0, len(values), (RESAMPLES, len(values)))].mean(axis=1)
     low, high = np.quantile(means, (0.025, 0.975))
     return float(values.mean()), float(low), float(high)
+
+
+def macro_means(values: "np.ndarray", groups: Sequence[str], seed: int = 0) -> list[Estimate]:
+    """Plain mean of the groups' means of each column of `values` (items, columns), with its 95 % bootstrap percentile interval:
+    items are resampled within their group, the same ones for all columns. `groups`: that of each item."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    places = [np.flatnonzero([name == of for of in groups]) for name in dict.fromkeys(groups)]
+    means = np.zeros((RESAMPLES, values.shape[1]))
+    for own in places:
+        drawn = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), RESAMPLES)
+        means += drawn @ values[own] / len(own) / len(places)
+    bounds = np.quantile(means, (0.025, 0.975), axis=0)
+    central = np.mean([values[own].mean(axis=0) for own in places], axis=0)
+    return [Estimate(*map(float, each)) for each in zip(central, *bounds, strict=True)]
+
+
+def mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def by_label(values: "np.ndarray", labels: Sequence[str]) -> dict[str, "np.ndarray"]:
+    """Label, in the order of first appearance -> its values (n)."""
+    import numpy as np
+
+    given = np.array(labels)
+    return {label: values[given == label] for label in dict.fromkeys(labels)}
+
+
+def macro_interval(strata: Sequence["np.ndarray"], seed: int = 0) -> tuple[float, float, float]:
+    """Plain mean of the strata's means with its 95 % bootstrap percentile interval: (mean, low, high). Values are resampled
+    within their stratum; a single stratum has the interval of `mean_interval`."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    drawn = [values[rng.integers(0, len(values), (RESAMPLES, len(values)))].mean(axis=1) for values in strata]
+    low, high = np.quantile(np.mean(drawn, axis=0), (0.025, 0.975))
+    return float(np.mean([values.mean() for values in strata])), float(low), float(high)
+
+
+def macro_standard_error(strata: Sequence["np.ndarray"]) -> float | None:
+    """Standard error of the plain mean of the strata's means; None if a stratum has fewer than two values."""
+    errors = [standard_error(values.tolist()) for values in strata]
+    known = [error for error in errors if error is not None]
+    return math.sqrt(math.fsum(error * error for error in known)) / len(errors) if len(known) == len(errors) else None
+
+
+def paired_macro(strata: Sequence["np.ndarray"], seed: int = 0) -> Paired:
+    """`paired_mean` for the plain mean of the strata's mean differences; a value's sign is flipped by itself."""
+    import numpy as np
+
+    parts = np.concatenate([values / len(values) / len(strata) for values in strata])
+    return Paired(*macro_interval(strata, seed), p=_p_of_signs(parts, seed))
 
 
 def mean_of_rows(values: "np.ndarray") -> "np.ndarray":

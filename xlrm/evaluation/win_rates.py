@@ -5,6 +5,7 @@ The statistics are alpaca_eval's: `src/alpaca_eval/metrics/{winrate,helpers}.py`
 """
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from xlrm import progress
 from xlrm.errors import DataError, GateError
 from xlrm.evaluation import length_control, statistics
 from xlrm.evaluation.length_control import HUB, Difficulties
-from xlrm.evaluation.results import REFERENCE, Cost, Difference, WinRate
+from xlrm.evaluation.results import REFERENCE, Cost, Difference, SubsetRate, WinRate
 from xlrm.models import samples
 from xlrm.scorers.judges import rewardbench, table
 from xlrm.scorers.judges.pairs import Judgement, Pair
@@ -38,6 +39,9 @@ class Settings(table.Settings):
     runs: int = Field(1, ge=1)
     """Responses of each policy to a prompt that are judged, each in a run of its own (paper A: 5); `sample.runs` generates
     them."""
+    max_items: int | None = Field(None, ge=1)
+    """Prompts of each data set (`subset` of their rows) that are judged, the same for all systems and chosen by `seed` and
+    the prompt's id; null judges all (paper B, appendix D: 1,000 for GPT-4)."""
     length_control: Annotated[str | None, NamesFile(words=(HUB,))] = None
     """Adds AlpacaEval's length-controlled win rate, which is valid in English on AlpacaEval's own prompts: `hub`, or a copy
     of df_gamed.csv of the dataset tatsu-lab/alpaca_eval; null leaves it out."""
@@ -79,10 +83,12 @@ def _valid(preferences: Sequence[float]) -> list[float]:
     return [DRAW if value == 0 else value for value in preferences if value == 0 or 1 <= value <= 2]
 
 
-def pairs(reference: Sequence[dict], system: Sequence[dict], runs: int = 1, name: str = "") -> list[Pair]:
+def pairs(
+    reference: Sequence[dict], system: Sequence[dict], runs: int = 1, name: str = "", language: str = ""
+) -> list[Pair]:
     """The responses of reference and system to each prompt, `runs` times: run k compares response k of each, and begins
-    again with the first where there are fewer. Rows have id, prompt and responses, as `models.samples.read` returns them.
-    Raises DataError for responses to different prompts, for none, and for a prompt of several turns."""
+    again with the first where there are fewer. Rows have id, prompt and responses, and perhaps the subset that they are
+    from, as `models.samples.read` returns them. Raises DataError for responses to different prompts, and for none."""
     own = {row["id"]: row for row in system}
     if different := own.keys() ^ {row["id"] for row in reference}:
         raise DataError("only one of two policies answers this prompt", where="judge", value=min(different))
@@ -93,20 +99,38 @@ def pairs(reference: Sequence[dict], system: Sequence[dict], runs: int = 1, name
             raise DataError("at least one response is required", where=f"item {row['id']}: responses", value=[])
         for run in range(runs):
             a, b = (each[run % len(each)] for each in responses)
-            made.append(dataclasses.replace(Pair.of(row["id"], row["prompt"], a, b), run=run, system=name))
+            pair = Pair.of(row["id"], row["prompt"], a, b, run, language, str(row.get("subset") or ""))
+            made.append(dataclasses.replace(pair, system=name))
     return made
 
 
 def read_pairs(
-    reference: Sequence[Path], systems: Sequence[tuple[str, Sequence[Path], int]], language: str, runs: int
+    reference: Sequence[Path], systems: Sequence[tuple[str, Sequence[Path], int]], language: str, config: Settings
 ) -> dict[str, list[Pair]]:
     """System -> its pairs with the reference. `systems`: name, folders of `sample` and the number of its policy in them.
     Raises DataError as `pairs` and `samples.read` do."""
     known = samples.read(reference, 0, "eval", language)
-    return {
-        name: pairs(known, samples.read(folders, place, "eval", language), runs, name)
+    made = {
+        name: pairs(known, samples.read(folders, place, "eval", language), config.runs, name, language)
         for name, folders, place in systems
     }
+    chosen = {row["id"] for row in at_most(known, config.max_items, config.seed)}
+    return {name: [pair for pair in own if pair.id in chosen] for name, own in made.items()}
+
+
+def at_most(rows: Sequence[dict], count: int | None, seed: int) -> list[dict]:
+    """`count` rows of each subset at most, those with the smallest digests of seed and id, in their order; all for None."""
+    if count is None:
+        return list(rows)
+    subsets: dict[str, list[str]] = {}
+    for row in rows:
+        subsets.setdefault(str(row.get("subset") or ""), []).append(row["id"])
+    taken = {name for own in subsets.values() for name in sorted(own, key=lambda name: _digest(seed, name))[:count]}
+    return [row for row in rows if row["id"] in taken]
+
+
+def _digest(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
 
 
 class Judged(NamedTuple):
@@ -129,6 +153,10 @@ class Judged(NamedTuple):
         means = statistics.mean_of_rows(self.shares())
         return {name: None if math.isnan(mean) else float(mean) for name, mean in zip(ids, means, strict=True)}
 
+    def subsets(self) -> dict[str, str]:
+        """Prompt's id -> the subset that it is from, in the order of `shares`."""
+        return {pair.id: pair.subset for pair in self.pairs}
+
 
 def by_system(pairs: Mapping[str, Sequence[Pair]], judgements: Sequence[Judgement]) -> dict[str, Judged]:
     """`judgements` of the pairs of all systems, one system after the other."""
@@ -137,33 +165,54 @@ def by_system(pairs: Mapping[str, Sequence[Pair]], judgements: Sequence[Judgemen
 
 
 def win_rate(judged: Judged, control: Difficulties | None = None) -> WinRate:
-    """`control`: for a length-controlled rate too. Raises GateError if no verdict is readable: a rate of nothing is none;
+    """With prompts of several subsets the rates are means over the subsets (paper B: over data sets). `control`: for a
+    length-controlled rate too. Raises GateError if no verdict is readable, of a subset too: a rate of nothing is none;
     DataError for prompts that are not AlpacaEval's if `control` is given."""
     import numpy as np
 
     shares, judgements = judged.shares(), judged.judgements
-    read = shares[~np.isnan(shares)]
-    if not len(read):
-        text = next((answer.text for judgement in judgements for answer in judgement.answers), "")
-        raise GateError("no verdict of the judge is readable", where="judge.judge", value=text[:200])
-    counts = head_to_head([1 + share for share in read.tolist()])
-    items = statistics.mean_of_rows(shares)
-    items = items[~np.isnan(items)]
-    mean, low, high = statistics.mean_interval(items)
-    rates = [float(run[~np.isnan(run)].mean()) for run in shares.T if not np.isnan(run).all()]
+    labels = list(judged.subsets().values())
+    by_subset = statistics.by_label(shares, labels)
+    for subset, own in by_subset.items():
+        if np.isnan(own).all():
+            text = next((answer.text for judgement in judgements for answer in judgement.answers), "")
+            of = f" on the prompts of {subset}" if len(by_subset) > 1 else ""
+            raise GateError(f"no verdict of the judge{of} is readable", where="judge.judge", value=text[:200])
+    parts = {subset: head_to_head([1 + share for share in own[~np.isnan(own)]]) for subset, own in by_subset.items()}
+    items = {subset: _readable(statistics.mean_of_rows(own)) for subset, own in by_subset.items()}
+    mean, low, high = statistics.macro_interval(list(items.values()))
+    rates = [_macro(statistics.by_label(run, labels)) for run in shares.T if not np.isnan(run).all()]
     lengths = np.array([(len(pair.a), len(pair.b)) for pair in judged.pairs])
     prompts = list({pair.id: pair.prompt for pair in judged.pairs}.values())
     controlled = control and length_control.win_rate(control, prompts, shares, lengths.reshape(*shares.shape, 2))
     return WinRate(
-        win_rate=mean, interval=(low, high), items=len(items), wins=counts.wins, losses=counts.losses, draws=counts.draws,
-        discrete=counts.discrete, standard_error=statistics.standard_error(items.tolist()), runs=tuple(rates),
+        win_rate=mean, interval=(low, high), items=sum(map(len, items.values())), wins=sum(each.wins for each in parts.values()),
+        losses=sum(each.losses for each in parts.values()), draws=sum(each.draws for each in parts.values()),
+        discrete=statistics.mean([each.discrete for each in parts.values()]),
+        standard_error=statistics.macro_standard_error(list(items.values())), runs=tuple(rates),
         run_standard_error=statistics.standard_error(rates), dropped=int(np.isnan(shares).sum()),
         verdicts=sum(len(judgement.verdicts) for judgement in judgements),
         unreadable=sum(judgement.unreadable for judgement in judgements),
         refused=sum(bool(answer.refused) for judgement in judgements for answer in judgement.answers),
         characters=(float(lengths[:, 0].mean()), float(lengths[:, 1].mean())), length_controlled=controlled,
-        **_bias(judgements),
+        **_bias(judgements), **({"subsets": {name: _rate(own) for name, own in items.items()}} if len(items) > 1 else {}),
     )  # fmt: skip
+
+
+def _readable(values: "np.ndarray") -> "np.ndarray":
+    import numpy as np
+
+    return values[~np.isnan(values)]
+
+
+def _macro(by_subset: "Mapping[str, np.ndarray]") -> float:
+    """Mean over the subsets, of those with a readable verdict, of the mean share."""
+    return statistics.mean([float(own.mean()) for values in by_subset.values() if len(own := _readable(values))])
+
+
+def _rate(items: "np.ndarray") -> SubsetRate:
+    mean, low, high = statistics.mean_interval(items)
+    return SubsetRate(win_rate=mean, interval=(low, high), items=len(items))
 
 
 def _bias(judgements: Sequence[Judgement]) -> dict[str, float | None]:
@@ -189,11 +238,17 @@ def comparisons(systems: Sequence[str], language: str) -> list[tuple[str, str]]:
 
 
 def differences(
-    items: Mapping[str, Mapping[str, float | None]], language: str, reference: str = REFERENCE
+    items: Mapping[str, Mapping[str, float | None]],
+    language: str,
+    reference: str = REFERENCE,
+    subsets: Mapping[str, str] | None = None,
 ) -> tuple[Difference, ...]:
     """Paired by prompt. `items`: system -> prompt's id -> share of a win against the reference, as `Judged.items` returns
-    it; the reference itself wins half of everything. Prompts without a readable verdict on either system are left out."""
+    it; the reference itself wins half of everything. Prompts without a readable verdict on either system are left out.
+    `subsets`: prompt's id -> subset; of several a difference is the mean over them, as the win rates are."""
     import numpy as np
+
+    of = subsets or {}
 
     if REFERENCE not in items:
         if reference != REFERENCE:
@@ -201,10 +256,11 @@ def differences(
         items = {**items, REFERENCE: {name: 0.5 for own in items.values() for name in own}}
     tested = []
     for first, second in comparisons(list(items), language):
-        both = [(share, items[second].get(name)) for name, share in items[first].items()]
-        values = np.array([share - other for share, other in both if share is not None and other is not None])
-        if len(values):
-            tested.append((first, second, statistics.paired_mean(values)))
+        both = [(of.get(name, ""), share, items[second].get(name)) for name, share in items[first].items()]
+        known = [(label, share - other) for label, share, other in both if share is not None and other is not None]
+        if known:
+            strata = statistics.by_label(np.array([value for _, value in known]), [label for label, _ in known])
+            tested.append((first, second, statistics.paired_macro(list(strata.values()))))
     adjusted = statistics.holm([paired.p for _, _, paired in tested])
     return tuple(
         Difference(first=first, second=second, **paired._asdict(), p_holm=p_holm)

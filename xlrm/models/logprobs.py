@@ -57,7 +57,8 @@ class Recorder:
         return [step[place] for step in self.steps]
 
     def _keep(self, network: Any, arguments: Any, output: Any) -> None:
-        values, ids = output.logits[:, -1].float().log_softmax(-1).topk(self.count)
+        likely = output.logits[:, -1].float().log_softmax(-1)
+        values, ids = likely.topk(min(self.count, likely.shape[-1]))
         self.steps.append(
             [dict(zip(row, value, strict=True)) for row, value in zip(ids.tolist(), values.tolist(), strict=True)]
         )

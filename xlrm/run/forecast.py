@@ -7,7 +7,7 @@ texts.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -251,7 +251,7 @@ def _external(scene: Scene) -> Iterator[Row]:
             )
             continue
         judge = Judge("external", external_models.SECTION, model, config.judge)
-        reading = sum((_judged(items, scene.scale(code), judge.answer_tokens) for code in codes), Load())
+        reading = sum((_judged(items, scene.scale(code), judge) for code in codes), Load())
         yield _judging(scene, judge, what, reading, len(codes) * len(items))
 
 
@@ -277,17 +277,18 @@ def _policies_judged(scene: Scene) -> Iterator[Row]:
     """The aligned policies of each target, and the policy before alignment if that is not the reference, against the
     reference, in each run; a judge that knows the right answers and people take nothing. One that scores each response
     reads those of the reference too, and each once."""
-    targets, prompts, config = scene.experiment.aligned, scene.texts.eval_prompts, scene.config("judge")
+    targets, config = scene.experiment.aligned, scene.config("judge")
+    prompts = judges.judged(scene.experiment, config, scene.texts.eval_prompts)
     sections = scene.experiment.stages
     policies = len(_labelers(scene)) * (1 + ("rl" in sections)) + bool(sections.get("reference"))
     shown = f"{len(targets)} languages x {len(prompts):,} prompts"
     for judge in judges.generative("judge", config):
         of, each = (policies + 1, 1) if judge.rates else (policies, 2)
-        reading = _to_judge(scene, each, judge.answer_tokens) * (of * config.runs)
+        reading = _to_judge(scene, prompts, each, judge) * (of * config.runs)
         what = f"{of} policies x {shown} {'rated ' if judge.rates else ''}by {judge.model.name}"
         yield _judging(scene, judge, what, reading, of * config.runs * len(targets) * len(prompts))
     for rewarder in judges.rewarders(config):
-        reading, model = _to_judge(scene, 1, 0) * ((policies + 1) * config.runs), rewarder.model
+        reading, model = _to_judge(scene, prompts, 1) * ((policies + 1) * config.runs), rewarder.model
         yield scene.row(
             "judge", f"{policies + 1} policies x {shown} rewarded by {model.name}", "scoring",
             rewarder.how(config.scoring).precision, reading, {"forward": 1}, of=external_shape(model, scene.fetch),
@@ -295,13 +296,14 @@ def _policies_judged(scene: Scene) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def _to_judge(scene: Scene, responses: int, written: float) -> Load:
-    """Tokens of judging `responses` to each prompt at a time, in every target language."""
+def _to_judge(scene: Scene, prompts: Sequence[float], responses: int, judge: Judge | None = None) -> Load:
+    """Tokens of judging `responses` to each prompt at a time, in every target language. `judge`: a generative one, whose
+    prompt and answer count."""
     targets, reading = scene.experiment.aligned, Load()
     longest = scene.config("sample", languages=targets).max_new_tokens
     for scale in map(scene.scale, targets):
         answer = answer_length(scene.texts.pairs, scale, longest) / scale
-        reading += _judged([Item(prompt, (answer,) * responses) for prompt in scene.texts.eval_prompts], scale, written)
+        reading += _judged([Item(prompt, (answer,) * responses) for prompt in prompts], scale, judge)
     return reading
 
 
@@ -382,9 +384,10 @@ def _online(scene: Scene) -> Row:
     return scene.row("rl", what, "decoding", config.precision, drawn, work, True, scene.policy, stored)
 
 
-def _judged(items: Iterable[Item], scale: float, answer: float) -> Load:
-    """Tokens of a judge: it reads the prompt and both responses, and writes its answer."""
-    return load(Item((item.prompt + sum(item.responses)) * scale, (answer,)) for item in items)
+def _judged(items: Iterable[Item], scale: float, judge: Judge | None) -> Load:
+    """Tokens of a judge: it reads its instructions, the prompt and both responses, and writes its answer."""
+    words, answer = (judge.prompt_tokens, float(judge.answer_tokens)) if judge else (0.0, 0.0)
+    return load(Item(words + (item.prompt + sum(item.responses)) * scale, (answer,)) for item in items)
 
 
 def _read_as_published(items: Mapping[str, list[Item]], limit: float) -> Load:

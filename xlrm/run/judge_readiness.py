@@ -16,14 +16,15 @@ from xlrm.store.row_files import Reading
 
 
 def turns(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """A judge, which compares answers to single questions, for a file whose first prompt has several turns, if the file is
+    """A judge that compares answers to single questions, for a file whose first prompt has several turns, if the file is
     there to look at."""
     curated = asked.config("curate")
     field = "eval_prompt_set" if curated.eval_prompt_set else "prompts"
-    names = table.split(asked.config("judge").judge) if "judge" in stages else ()
+    names = table.of_single_questions(asked.config("judge")) if "judge" in stages else ()
     if names and _asks_turns(curated, field):
         yield _of_turns("judge.judge", ", ".join(names), f"curate.{field}", "null aligns without verdicts")
-    external = judges.generative("external", asked.config("external")) if "external" in stages else []
+    every = judges.generative("external", asked.config("external")) if "external" in stages else []
+    external = [judge for judge in every if not judge.settings.reads_threads(judge.model)]
     if external and _asks_turns(curated, "benchmark"):
         yield _of_turns(
             "external.models", external[0].model.name, "curate.benchmark", "name reward models, which read them"

@@ -1,14 +1,16 @@
 """The judges of an experiment: what its steps, checks and estimates need to know of them before it runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xlrm.evaluation import external_models, length_control
+from xlrm.evaluation import external_models, length_control, win_rates
 from xlrm.models import reward_models
 from xlrm.models.generation import EngineName
 from xlrm.models.reward_models import RewardModel
 from xlrm.run.sections import REFERENCE, Experiment
-from xlrm.scorers.judges import pairwise, table
+from xlrm.scorers.judges import pairwise, prompts, table
+from xlrm.scorers.judges.pairwise import BYTES_PER_TOKEN
 from xlrm.scorers.judges.rewards import RewardJudge
 
 
@@ -29,6 +31,13 @@ class Judge:
     def answer_tokens(self) -> int:
         """Assumed tokens of an answer."""
         return self.settings.expected_tokens(self.model)
+
+    @property
+    def prompt_tokens(self) -> float:
+        """Assumed tokens of the own words of a prompt of paper B, which are English and many; those of other prompts and of
+        rubrics are not counted."""
+        asked = prompts.find(self.settings.prompt_of(self.model))
+        return asked.characters / BYTES_PER_TOKEN if asked.names_language and not self.rates else 0.0
 
     @property
     def max_new_tokens(self) -> int:
@@ -63,6 +72,15 @@ def settings(experiment: Experiment, language: str) -> dict[str, Any]:
     elsewhere = experiment.stages.get(REFERENCE) or {}
     name = elsewhere.get("served") or elsewhere.get("given")
     return budget | ({} if controlled else {"length_control": None}) | ({"reference": name} if name else {})
+
+
+def judged(experiment: Experiment, config: win_rates.Settings, lengths: Sequence[float]) -> Sequence[float]:
+    """The prompts that are judged, of those for judging: at most `max_items` of each data set, which are those whose
+    demonstrations the prompts are from, or else one."""
+    if config.max_items is None:
+        return lengths
+    sets = experiment.stages.get("curate", {}).get("demonstrations") or ("all",)
+    return lengths[: config.max_items * len(sets)]
 
 
 def generative(stage: str, config: Any) -> list[Judge]:

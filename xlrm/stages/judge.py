@@ -45,16 +45,17 @@ def run(
     control = length_control.load(config.length_control, config.language)
     systems = [(REFERENCE, base, 0)] if base else []
     systems += [(name, candidates, place) for place, name in enumerate(config.labelers)]
-    pairs = win_rates.read_pairs(reference, systems, config.language, config.runs)
+    pairs = win_rates.read_pairs(reference, systems, config.language, config)
     verdicts = table.judge(judge, config, [pair for of in pairs.values() for pair in of], config.language)
     judged = win_rates.by_system(pairs, verdicts.judgements)
     write_jsonl(output / "verdicts.jsonl", win_rates.records(judged))
     results = {name: win_rates.win_rate(of, control) for name, of in judged.items()}
     items, more = {name: of.items() for name, of in judged.items()}, juries.fields(verdicts, pairs)
-    JudgedItems.of(items).write(output)
+    subsets = next(iter(judged.values())).subsets()
+    JudgedItems.of(items, subsets).write(output)
     JudgeResults(
         language=config.language, judge=", ".join(table.split(judge)), reference=config.reference,
-        results=results, differences=win_rates.differences(items, config.language, config.reference), **more,
+        results=results, differences=win_rates.differences(items, config.language, config.reference, subsets), **more,
     ).write(output)  # fmt: skip
     win_rates.say(config.language, config.reference, results)
     return win_rates.metrics(results, more["cost"])

@@ -1,16 +1,12 @@
 """Ranks sampled responses with each reward model; the best and worst response to a prompt form a preference pair."""
 
-import itertools
 from pathlib import Path
-from typing import Any
 
 from xlrm.evaluation import rankings
 from xlrm.evaluation.rankings import Dropped, Ranking
-from xlrm.models import chat_templates, loading
 from xlrm.models import samples as sampled
-from xlrm.scorers import engines, parallel
-from xlrm.scorers.interface import Scoring, Tokens
-from xlrm.scorers.reward_journal import Journal
+from xlrm.scorers import labelers
+from xlrm.scorers.interface import Scoring
 from xlrm.store.jsonl import write_jsonl
 
 
@@ -37,31 +33,18 @@ def run(config: Config, *, samples: list[Path], reward_models: list[Path], outpu
     first of equals; none if it has fewer than two responses to rank, or only equal texts or equal rewards."""
     rows = sampled.read(samples, 0, "train", config.language)
     ranked = [rankings.candidates(row, config.language, config.unfinished, config.other_language) for row in rows]
-    chats = [chat_templates.conversation(of.row["prompt"], text) for of in ranked for text in of.texts]
-    for path in reward_models:
-        engines.check(path, config)
-    written: list[Tokens] = []
-    before: tuple[Any, int] = (None, 0)
-    cut = 0
+    answered = [(of.row["prompt"], of.texts) for of in ranked]
     rewards: dict[str, list[list[float]]] = {}
-    labelers = {}
-    for labeler, path in zip(config.labelers, reward_models, strict=True):
-        scorer = parallel.load(path, config)
-        if scorer.max_length != before[1] or not loading.same_text(before[0], scorer.tokenizer):
-            written, before = scorer.tokens(chats), (scorer.tokenizer, scorer.max_length)
-            scorer.say_cut("rank", len(chats))
-            cut = len(scorer.cut)
-        each = iter(scorer.score(written, Journal.beside(output, labeler)))
-        del scorer
-        loading.free_gpu()
-        rewards[labeler] = [list(itertools.islice(each, len(of.texts))) for of in ranked]
-        pairs = [row for of, given in zip(ranked, rewards[labeler], strict=True) if (row := rankings.pair(of, given))]
+    summaries = {}
+    for labeler, given, cut in labelers.label(answered, config.labelers, reward_models, config, output, "rank"):
+        rewards[labeler] = given
+        pairs = [row for of, own in zip(ranked, given, strict=True) if (row := rankings.pair(of, own))]
         write_jsonl(output / f"{labeler}.jsonl", pairs)
-        labelers[labeler] = rankings.summary(ranked, pairs, cut)
-        labelers[labeler].write(output / labeler)
+        summaries[labeler] = rankings.summary(ranked, pairs, cut)
+        summaries[labeler].write(output / labeler)
     write_jsonl(output / "rewards.jsonl", rankings.reward_rows(ranked, rewards))
     result = Ranking(
-        language=config.language, labelers=labelers, agreements=rankings.agreements(rewards),
+        language=config.language, labelers=summaries, agreements=rankings.agreements(rewards),
         **rankings.counts(ranked, config.language),
     )  # fmt: skip
     result.write(output)

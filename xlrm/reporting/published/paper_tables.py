@@ -55,7 +55,7 @@ class Claim:
 def table_1() -> dict[str, dict[str, dict[str, dict[str, float]]]]:
     """Hong et al. 2025: base model -> language -> "target" or "english" reward model -> section -> accuracy in %."""
     table: dict = {}
-    for row in _rows("paper_a_table_1.csv"):
+    for row in csv_rows("paper_a_table_1.csv"):
         table.setdefault(row["model"], {}).setdefault(row["language"], {})[row["reward_model"]] = _accuracy(row)
     return table
 
@@ -65,7 +65,7 @@ def table_2() -> dict[str, dict]:
     """Hong et al. 2025: reward model from elsewhere -> kind (classifier or generative), and average (language -> %)."""
     return {
         row.pop("model"): {"kind": row.pop("kind"), "average": {code: float(value) for code, value in row.items()}}
-        for row in _rows("paper_a_table_2.csv")
+        for row in csv_rows("paper_a_table_2.csv")
     }
 
 
@@ -73,7 +73,7 @@ def table_2() -> dict[str, dict]:
 def tables_3_to_7() -> tuple[Cell, ...]:
     return tuple(
         Cell(int(row["table"]), row["language"], row["reward_model"], row["trained_in"], _accuracy(row))
-        for row in _rows("paper_a_tables_3_to_7.csv")
+        for row in csv_rows("paper_a_tables_3_to_7.csv")
     )
 
 
@@ -81,19 +81,20 @@ def tables_3_to_7() -> tuple[Cell, ...]:
 def figure_3() -> tuple[Said, ...]:
     return tuple(
         Said(row["language"], float(row["points"]) if row["points"] else None, row["where"], row["sentence"])
-        for row in _rows("paper_a_figure_3.csv")
+        for row in csv_rows("paper_a_figure_3.csv")
     )
 
 
 @cache
 def claims() -> tuple[Claim, ...]:
-    return tuple(Claim(**row) for row in _rows("paper_a_claims.csv"))
+    return tuple(Claim(**row) for row in csv_rows("paper_a_claims.csv"))
+
+
+def csv_rows(name: str) -> list[dict[str, str]]:
+    """Rows of a CSV file in this folder, without its lines of comment."""
+    lines = Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
+    return list(csv.DictReader(line for line in lines if not line.startswith("#")))
 
 
 def _accuracy(row: dict[str, str]) -> dict[str, float]:
     return {name: float(row[column]) for column, name in SECTIONS.items()}
-
-
-def _rows(name: str) -> list[dict[str, str]]:
-    lines = Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
-    return list(csv.DictReader(line for line in lines if not line.startswith("#")))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from xlrm.data.catalog import SPOKEN
 from xlrm.data.phrasebook import judge as phrasebook
-from xlrm.scorers.judges.pairs import Judgement, Pair
+from xlrm.scorers.judges.pairs import Judgement, Pair, check_single
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,9 @@ class Judge:
     """Codes of languages that it can judge; None for any."""
 
     def judge(self, pairs: Sequence[Pair], language: str) -> list[Judgement]:
-        """Judgements in the order of `pairs`; the order in which responses are shown makes no difference."""
+        """Judgements in the order of `pairs`; the order in which responses are shown makes no difference. Raises DataError
+        for a prompt of several turns."""
+        check_single(pairs)
         preferences = [self.prefers(pair.prompt, pair.a, pair.b, language) for pair in pairs]
         return [Judgement((True,), (preference,)) for preference in preferences]
 

@@ -5,9 +5,11 @@ RewardBench chooses at random without a seed, alpaca_eval from the prompt's text
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from xlrm.data import conversations
 from xlrm.errors import DataError
 from xlrm.models.decoding import Completion
 from xlrm.scorers.judges import alpaca_eval
@@ -24,6 +26,7 @@ class Pair:
 
     id: str
     prompt: str
+    """Text of the prompt; of several turns as `thread` shows them."""
     a: str
     b: str
     run: int = 0
@@ -31,18 +34,21 @@ class Pair:
     answer of a judge that samples."""
     system: str = ""
     """Name of the system that wrote b."""
+    subset: str = ""
+    """Data set that the prompt is from; empty if its row names none."""
+    language: str = ""
+    """Code of the language of prompt and responses, for judges' prompts that name it."""
+    turns: tuple[conversations.Message, ...] | None = field(default=None, hash=False)
+    """Messages of a prompt of several turns; None for a single question."""
 
     @classmethod
-    def of(cls, name: str, prompt: Any, a: Any, b: Any, run: int = 0) -> "Pair":
-        """Raises DataError for several turns: the judges' prompts have room for one question and one answer to it, and
-        those that know the right answers know them for single questions. `name`: the pair's id."""
-        for field, value in (("prompt", prompt), ("response", a), ("response", b)):
+    def of(cls, name: str, prompt: Any, a: Any, b: Any, run: int = 0, language: str = "", subset: str = "") -> "Pair":
+        """`name`: the pair's id; `prompt`: a text or messages. Raises DataError for a response that is a list."""
+        for value in (a, b):
             if not isinstance(value, str):
-                raise DataError(
-                    f"a judge compares two texts that answer one question, and this {field} is a list",
-                    where=f"item {name}: {field}", hint="judge single turns, or use a reward model, which reads several",
-                )  # fmt: skip
-        return cls(name, prompt, a, b, run)
+                raise _of_turns(name, "response")
+        turns = None if isinstance(prompt, str) else tuple(prompt)
+        return cls(name, thread(prompt), a, b, run, subset=subset, language=language, turns=turns)
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,35 @@ class Judgement:
             likely = [next(iter(answer.answer_logprobs), None) for answer in self.answers]
             record |= {"preferences": list(self.preferences), "logprobs": likely}
         return record | ({"refused": refusals} if refusals else {})
+
+
+_SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}
+"""Role -> name in a thread: paper B's dialogs are "between a human and an assistant" (Wu et al. 2024, appendix G.1)."""
+
+
+def thread(prompt: conversations.Turns) -> str:
+    """A prompt as one text: that of a single message of the user; else all messages, each after the name of its speaker and
+    a colon, with a blank line between."""
+    if isinstance(prompt, str):
+        return prompt
+    return conversations.shown(
+        [{**message, "role": _SPEAKERS.get(message["role"], message["role"])} for message in prompt]
+    )
+
+
+def check_single(pairs: Iterable[Pair]) -> None:
+    """Raises DataError for a prompt of several turns: most judges' prompts have room for one question and one answer to it,
+    and those that know the right answers know them for single questions."""
+    for pair in pairs:
+        if pair.turns is not None:
+            raise _of_turns(pair.id, "prompt")
+
+
+def _of_turns(name: str, what: str) -> DataError:
+    return DataError(
+        f"a judge compares two texts that answer one question, and this {what} is a list", where=f"item {name}: {what}",
+        hint="judge single turns, or use judge.prompt=dialog or a reward model, which read several",
+    )  # fmt: skip
 
 
 def coin(seed: int, pair: str) -> bool:

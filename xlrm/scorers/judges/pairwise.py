@@ -14,7 +14,7 @@ from xlrm.models.generation import EngineName
 from xlrm.models.loading import Context
 from xlrm.models.reward_models import RewardModel
 from xlrm.scorers.judges import prompts, saved
-from xlrm.scorers.judges.pairs import Judgement, Pair, a_first_in
+from xlrm.scorers.judges.pairs import Judgement, Pair, a_first_in, check_single
 from xlrm.scorers.judges.settings import PolicySettings, Settings
 from xlrm.store.answers import Memory
 from xlrm.tracking import named_models
@@ -159,8 +159,8 @@ class Judge:
         self.cost.unreadable += (unreadable := sum(judgement.unreadable for judgement in judgements))
         if unreadable and self._first_token:
             progress.say(
-                f"{self.model.name} gave {unreadable:,} answers without the letter that was asked for among its most likely "
-                f"tokens; one that thinks first needs room for it, as {self.section}.max_new_tokens=4096"
+                f"{self.model.name} gave {unreadable:,} answers without the letter or number that was asked for among its most "
+                f"likely tokens; one that thinks first needs room for it, as {self.section}.max_new_tokens=4096"
             )
         return judgements
 
@@ -172,7 +172,12 @@ class Judge:
             (a_first, (pair.a, pair.b) if a_first else (pair.b, pair.a))
             for a_first in a_first_in(self.settings.orders, pair, self.settings.seed)
         ]
-        return [Question(first, self.prompt.messages(pair.prompt, *responses), run) for first, responses in shown]
+        if not self.prompt.threads:
+            check_single((pair,))
+        return [
+            Question(first, self.prompt.messages(pair.prompt, *responses, pair.language), run)
+            for first, responses in shown
+        ]
 
     @property
     def _may_be_cut(self) -> bool:
@@ -182,7 +187,7 @@ class Judge:
     @property
     def _first_token(self) -> bool:
         """Whether the answer is a token's log-probabilities, before which nothing is written."""
-        return self.prompt.top_logprobs > 0 and self.decoding.max_new_tokens == 1
+        return self.decoding.top_logprobs > 0 and self.decoding.max_new_tokens == 1
 
     def _asks(self, pair: Pair) -> bool:
         return self.prompt.asks_equal or pair.a != pair.b
@@ -199,7 +204,7 @@ class Judge:
         known: dict[Key, Completion] = {}
         for run, messages in _by_run(keys).items():
             for asked, text in self.memory.look_up(messages, run).items():
-                answer = saved.read(text, self.prompt.top_logprobs) if text else None
+                answer = saved.read(text, self.decoding.top_logprobs) if text else None
                 if answer and self.prompt.preference(answer) is not None:
                     known[run, asked] = answer
         return known
@@ -223,7 +228,7 @@ class Judge:
         return known
 
     def _ask(self, messages: list[str], run: int) -> dict[Key, Completion]:
-        likely = self.prompt.top_logprobs
+        likely = self.decoding.top_logprobs
         stopped: list[GateError] = []
 
         def keep(place: int, number: int, completion: Completion) -> None:

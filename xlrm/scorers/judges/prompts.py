@@ -1,5 +1,5 @@
-"""Prompts for generative judges, word for word as in RewardBench, AlpacaEval or the model's training, how they are
-decoded, and the reading of their answers.
+"""Prompts for generative judges, word for word as in RewardBench, AlpacaEval, paper B or the model's training, how they
+are decoded, and the reading of their answers.
 
 The wording here is RewardBench's (Apache-2.0, Allen Institute for AI), which took it from MT-Bench.
 """
@@ -8,12 +8,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from xlrm import languages
 from xlrm.errors import ConfigError
 from xlrm.models.decoding import Completion
-from xlrm.scorers.judges import alpaca_eval
+from xlrm.scorers.judges import alpaca_eval, numbered
 from xlrm.scorers.judges.pairs import Verdict
 
-_PLACES = re.compile(r"\{(question|a|b)\}")
+_PLACES = re.compile(r"\{(question|a|b|language)\}")
 _PREFERENCES: dict[Verdict, float | None] = {"A": 1.0, "B": 2.0, "error": None}
 
 
@@ -30,8 +31,10 @@ def named(answer: Completion) -> float | None:
 @dataclass(frozen=True)
 class JudgePrompt:
     system: str
+    """Empty for a prompt without a system message."""
     user: str
-    """Template with {question}, {a} and {b}, which are inserted unchanged."""
+    """Template with {question}, {a} and {b}, which are inserted unchanged, and perhaps {language} for the English name of
+    their language."""
     preference: Callable[[Completion], float | None] = named
     """Answer -> preference for the order shown, from 1 (the first response is better) to 2 (the second is), 1.5 for
     neither; None if it is unreadable."""
@@ -44,10 +47,28 @@ class JudgePrompt:
     asks_equal: bool = True
     """Whether two equal responses are shown to the judge; else they are a draw (alpaca_eval)."""
 
-    def messages(self, question: str, a: str, b: str) -> list[dict[str, str]]:
+    needs_logprobs: bool = True
+    """Whether an answer without log-probabilities is unreadable, if any are asked for."""
+    threads: bool = False
+    """Whether a question may be a thread of several turns."""
+
+    @property
+    def names_language(self) -> bool:
+        return "{language}" in self.user
+
+    @property
+    def characters(self) -> int:
+        """Length of the prompt without question and responses."""
+        return len(self.system) + len(_PLACES.sub("", self.user))
+
+    def messages(self, question: str, a: str, b: str, language: str = "") -> list[dict[str, str]]:
+        """`language`: its code. Raises ConfigError for an unknown one, if the prompt names it."""
         texts = {"question": question, "a": a, "b": b}
-        user = _PLACES.sub(lambda place: texts[place[1]], self.user)
-        return [{"role": "system", "content": self.system}, {"role": "user", "content": user}]
+        if self.names_language:
+            texts["language"] = languages.find(language, "language").name
+        user = _PLACES.sub(lambda place: texts.get(place[1], place[0]), self.user)
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, {"role": "user", "content": user}]
 
 
 # prompt_v2 in rewardbench/generative.py, v0.1.4.
@@ -81,6 +102,13 @@ JUDGE_PROMPTS = {
     "alpacaeval-1": JudgePrompt(
         alpaca_eval.RANKING_SYSTEM, alpaca_eval.RANKING_USER, alpaca_eval.ranking, max_new_tokens=100, asks_equal=False
     ),
+    **{
+        name: JudgePrompt(
+            "", text, numbered.preference, max_new_tokens=1, top_logprobs=numbered.TOP_LOGPROBS, asks_equal=False,
+            needs_logprobs=False, threads=True,
+        )
+        for name, text in {"summarization": numbered.SUMMARIZATION, "dialog": numbered.DIALOG}.items()
+    },
 }  # fmt: skip
 """Prompts by name."""
 

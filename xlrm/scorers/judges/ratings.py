@@ -8,7 +8,7 @@ from xlrm.errors import DataError, within
 from xlrm.models.decoding import Completion
 from xlrm.models.reward_models import RewardModel
 from xlrm.scorers.judges import pairwise, rubrics
-from xlrm.scorers.judges.pairs import Pair
+from xlrm.scorers.judges.pairs import Pair, check_single
 from xlrm.scorers.judges.pairwise import Key, Question, Settings
 from xlrm.scorers.judges.rubrics import Rubric
 from xlrm.scorers.judges.verdicts import Scored, by_scores
@@ -46,6 +46,7 @@ class Rater(pairwise.Judge):
         return RatingPrompt()
 
     def questions(self, pair: Pair) -> list[Question]:
+        check_single((pair,))
         run = pair.run if self.decoding.temperature else 0
         if self.rubric.needs_reference and pair.id not in self.references:
             raise DataError("no reference answer for this prompt", where="judge.references", value=pair.id)

@@ -2,7 +2,7 @@
 pairs in which response a is the chosen one, and the credit for a verdict.
 
 The credit is 1 for naming the chosen response, 0 for the rejected one, 0.5 for neither. RewardBench's rule for more
-than four messages (0.5 without asking) never applies: a row with several turns is refused.
+than four messages (0.5 without asking) never applies: a judge reads all turns of a prompt or refuses the row.
 """
 
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from xlrm.scorers.judges.pairs import Judgement, Pair
 from xlrm.scorers.judges.pairwise import Judge
 
 
-def pairs(rows: Sequence[dict]) -> list[Pair]:
-    """Pairs from rows with id, prompt, chosen and rejected. Raises DataError for a row with lists of responses or of
-    messages."""
-    return [Pair.of(row["id"], row["prompt"], row["chosen"], row["rejected"]) for row in rows]
+def pairs(rows: Sequence[dict], language: str = "") -> list[Pair]:
+    """Pairs from rows with id, prompt, chosen and rejected in a language. Raises DataError for a row with lists of
+    responses."""
+    return [Pair.of(row["id"], row["prompt"], row["chosen"], row["rejected"], language=language) for row in rows]
 
 
-def judge(model: Judge, rows: Sequence[dict]) -> list[dict]:
+def judge(model: Judge, rows: Sequence[dict], language: str = "") -> list[dict]:
     """For each row, in order: order, verdicts, credit in [0, 1], raw answers, and refusals if any. Raises the errors of
     `Judge.judge`."""
-    return [_judged(judgement) for judgement in model.judge(pairs(rows))]
+    return [_judged(judgement) for judgement in model.judge(pairs(rows, language))]
 
 
 def credit(judgement: Judgement) -> float:
@@ -35,7 +35,8 @@ def bias(judged: Sequence[dict]) -> dict[str, float | None]:
     errors: verdicts that are unreadable. first: other verdicts that name the first response, a tie counting as half; 0.5
     for an unbiased judge, since the order is pseudo-random. For items judged in both orders also consistent: items in
     which the same response won twice; position_bias: items in which the first position won twice, minus those for the
-    second.
+    second. For credits between, of a judge that gives probabilities, also decided: items whose credit is above one half,
+    one half counting as half, which is the accuracy of a judge that has to decide (paper B, Table 5).
     """
     verdicts = [verdict for row in judged for verdict in row["verdicts"]]
     named = [verdict for verdict in verdicts if verdict != "error"]
@@ -46,6 +47,10 @@ def bias(judged: Sequence[dict]) -> dict[str, float | None]:
     if twice:
         shares["consistent"] = _share(twice.count(("A", "B")) + twice.count(("B", "A")), len(twice))
         shares["position_bias"] = _share(twice.count(("A", "A")) - twice.count(("B", "B")), len(twice))
+    if any(row.get("credit") not in (None, 0, 0.25, 0.5, 0.75, 1) for row in judged):
+        shares["decided"] = _share(
+            sum((row["credit"] > 0.5) + (row["credit"] == 0.5) / 2 for row in judged), len(judged)
+        )
     return shares
 
 

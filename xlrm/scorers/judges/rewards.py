@@ -34,10 +34,17 @@ class RewardJudge:
     def judge(self, pairs: Sequence[Pair], scoring: Scoring) -> Verdicts:
         """Raises ArtifactError for a model that is unavailable or no reward model, ConfigError for settings that do not fit
         it."""
+        asked = {pair.prompt: list(pair.turns) if pair.turns else pair.prompt for pair in pairs}
         texts = list(dict.fromkeys((pair.prompt, text) for pair in pairs for text in (pair.a, pair.b)))
         progress.say(f"judge[{self.model.name}]: {len(texts):,} responses to reward")
         scorer = classifiers.load(self.model, self.how(scoring))
-        rewards = dict(zip(texts, scorer.score([chat_templates.conversation(*text) for text in texts]), strict=True))
+        rewards = dict(
+            zip(
+                texts,
+                scorer.score([chat_templates.conversation(asked[prompt], text) for prompt, text in texts]),
+                strict=True,
+            )
+        )
         scorer.say_cut(f"judge[{self.model.name}]", len(texts))
         del scorer
         loading.free_gpu()

@@ -1,8 +1,8 @@
 """How generative judges are asked."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from xlrm.errors import ConfigError
 from xlrm.models.decoding import Decoding, Precision
@@ -10,7 +10,10 @@ from xlrm.models.generation import EngineName
 from xlrm.models.reward_models import RewardModel
 from xlrm.scorers.judges import prompts
 from xlrm.scorers.judges.pairs import Orders
-from xlrm.store.fields import NotCounted
+from xlrm.store.fields import NotCounted, conflict
+
+WRITTEN_TOKENS = 4
+"""Limit on the tokens of a number that is read as text, perhaps in quotation marks."""
 
 
 class Settings(BaseModel):
@@ -21,14 +24,17 @@ class Settings(BaseModel):
     position bias and halves its effect; alpacaeval: the order that alpaca_eval draws from the prompt's text."""
     prompt: str | None = None
     """How generative judges are asked: rewardbench ([[A]] or [[B]] after an explanation), alpacaeval (AlpacaEval 2: one
-    token, weighted by its probability), alpacaeval-1 (a ranking of two) or self-taught; null for the prompt in the
-    model's row."""
+    token, weighted by its probability), alpacaeval-1 (a ranking of two), summarization or dialog (paper B: 1 or 2, weighted
+    by probability) or self-taught; null for the prompt in the model's row."""
+    logprobs: bool = True
+    """Whether judges that answer by a token are asked for its log-probabilities; false reads what they write, as paper B
+    does of GPT-4. Only for the prompts summarization and dialog."""
     engine: EngineName | None = None
     """Engine for all judges, instead of that in their rows; endpoint for judges that are served elsewhere."""
     max_new_tokens: int | None = Field(None, ge=1)
     """Limit on the tokens of an answer; null for the prompt's: 2048 of rewardbench and self-taught (RewardBench; the
-    Self-Taught Evaluator's run_model.py), 1 of alpacaeval and 100 of alpacaeval-1 (alpaca_eval). A judge that thinks
-    needs more."""
+    Self-Taught Evaluator's run_model.py), 1 of alpacaeval and 100 of alpacaeval-1 (alpaca_eval), 1 of summarization and
+    dialog, or 4 without log-probabilities. A judge that thinks needs more."""
     temperature: float | None = Field(None, ge=0)
     """Temperature of the answers; null for the prompt's: 0, and 1 of alpacaeval, whose log-probabilities do not depend on
     it. Above 0 each run asks again, except for log-probabilities."""
@@ -68,6 +74,12 @@ class Settings(BaseModel):
             raise ValueError(f"{error.message}; {error.hint}") from error
         return name
 
+    @model_validator(mode="after")
+    def _can_be_read_without_logprobs(self) -> Self:
+        if not self.logprobs and (self.prompt is None or prompts.find(self.prompt).needs_logprobs):
+            raise conflict("logprobs", False, "is for the prompts summarization and dialog")
+        return self
+
     def prompt_of(self, model: RewardModel) -> str:
         """Name of the prompt for a generative model."""
         return self.prompt or model.prompt
@@ -75,9 +87,15 @@ class Settings(BaseModel):
     def decoding(self, model: RewardModel) -> Decoding:
         """How a generative model answers."""
         asked = prompts.find(self.prompt_of(model))
-        limit = asked.max_new_tokens if self.max_new_tokens is None else self.max_new_tokens
+        own = asked.max_new_tokens if self.logprobs else WRITTEN_TOKENS
+        limit = own if self.max_new_tokens is None else self.max_new_tokens
         temperature = asked.temperature if self.temperature is None else self.temperature
-        return Decoding(limit, temperature=temperature, top_logprobs=asked.top_logprobs)
+        likely = asked.top_logprobs if self.logprobs else 0
+        return Decoding(limit, temperature=temperature, top_logprobs=likely, needs_logprobs=asked.needs_logprobs)
+
+    def reads_threads(self, model: RewardModel) -> bool:
+        """Whether a generative model is asked about prompts of several turns too."""
+        return prompts.find(self.prompt_of(model)).threads
 
     def expected_tokens(self, model: RewardModel) -> int:
         """Assumed tokens of an answer."""
@@ -92,8 +110,8 @@ class PolicySettings(Settings):
     its effect; alpacaeval: the order that alpaca_eval draws from the prompt's text."""
     prompt: str | None = None
     """How generative judges are asked: alpacaeval (AlpacaEval 2: one token, weighted by its probability), alpacaeval-1 (a
-    ranking of two), rewardbench ([[A]] or [[B]] after an explanation) or self-taught; null for alpacaeval, or for the
-    prompt that a model was trained with."""
+    ranking of two), summarization or dialog (paper B: 1 or 2, weighted by probability), rewardbench ([[A]] or [[B]] after
+    an explanation) or self-taught; null for alpacaeval, or for the prompt that a model was trained with."""
 
     def prompt_of(self, model: RewardModel) -> str:
         return self.prompt or ("alpacaeval" if model.prompt == "rewardbench" else model.prompt)

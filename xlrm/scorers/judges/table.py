@@ -107,6 +107,9 @@ class Settings(PolicySettings):
             )
         return self
 
+    def reads_threads(self, model: RewardModel) -> bool:
+        return self.rubric is None and super().reads_threads(model)
+
     def decoding(self, model: RewardModel) -> Decoding:
         if self.rubric is None:
             return super().decoding(model)
@@ -158,6 +161,16 @@ def check(entries: Entries, rubric: str | None) -> None:
 def generative(entries: Entries | None) -> list[RewardModel]:
     """The generative models among them."""
     return [judge for judge in map(find, split(entries)) if isinstance(judge, RewardModel)]
+
+
+def of_single_questions(settings: Settings) -> list[str]:
+    """Entries of the judges that are not asked about prompts of several turns."""
+    judges = {entry: find(entry) for entry in split(settings.judge)}
+    return [
+        entry
+        for entry, judge in judges.items()
+        if isinstance(judge, gold.Judge) or (isinstance(judge, RewardModel) and not settings.reads_threads(judge))
+    ]
 
 
 def fingerprint(entries: Entries | None, settings: pairwise.Settings) -> str:
