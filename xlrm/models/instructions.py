@@ -42,7 +42,7 @@ def text(instruction: Instruction, languages: list[str]) -> str:
 def instructed(template: str, instruction: str | None) -> str:
     """A chat template that writes this text before the first message's, in place of another one that it may have."""
     plain = _WRITTEN.sub("", template)
-    return plain if instruction is None else _HEAD.replace("TEXT", json.dumps(instruction)) + plain
+    return plain if instruction is None else _HEAD.replace("TEXT", json.dumps(instruction, allow_nan=False)) + plain
 
 
 def plain_texts(tokenizer: Any) -> str:

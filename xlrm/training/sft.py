@@ -41,9 +41,9 @@ class DemonstrationCounts(JsonFile):
     demonstrations: int
     """Different demonstrations that were trained on."""
     cut_prompts: int
-    """Of them, those whose prompt was longer than max_prompt_length."""
+    """Those whose prompt was longer than max_prompt_length."""
     cut_responses: int
-    """Of them, those whose response was longer than max_response_length."""
+    """Those whose response was longer than max_response_length."""
 
 
 def train_sft(

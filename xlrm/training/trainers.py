@@ -1,5 +1,5 @@
-"""Training of reward models with TRL (Bradley-Terry, pointwise). Only this module imports peft, and only this one, `dpo` and
-`online_rl`, which train with the functions at its end, import trl.
+"""Training of reward models with TRL (Bradley-Terry, pointwise). Only this module imports peft, and only this one, `dpo`,
+`online_rl` and `sft`, which train with the functions at its end, import trl.
 
 Each training has a folder. One process prepares it once (`job.json`, `start`, `tokens`); the `*_worker` functions train
 in it, in one or many processes (`xlrm.processes.launch`), and write `checkpoints`, to resume from after a kill.
