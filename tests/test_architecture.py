@@ -57,7 +57,8 @@ DOORS = {
     "kubernetes": "components._cluster pipelines.doctor",
 }
 """Heavy library -> the modules that import it, one but for a reason: TRL's trainers of rewards, pairs, samples and
-demonstrations are classes with hooks of their own, all in `training`; Kubernetes is asked by tasks in a cluster, and looked at from outside."""
+demonstrations are classes with hooks of their own, all in `training`; Kubernetes is asked by tasks in a cluster, and looked at
+from outside."""
 HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "mlflow", "great_expectations", "lingua", "matplotlib")
 
 
