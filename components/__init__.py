@@ -6,7 +6,7 @@ import os
 from xlrm import __version__
 from xlrm.processes import signals
 from xlrm.run import judges
-from xlrm.run.sections import POLICY, REFERENCE, stage_config
+from xlrm.run.sections import POLICY, REFERENCE, SFT, stage_config
 from xlrm.run.steps import Step
 
 # Kubeflow Pipelines' local runner starts a task through a shell, which would leave the task running when the run ends.
@@ -18,12 +18,12 @@ RUNS = {
     "translate": ("translate",),
     "validate": ("validate",),
     "base": ("base",),
-    "reward": ("reward",),
+    "reward": ("sft", "reward"),
     "sample": ("external", "sample"),
-    "evaluate": ("evaluate", "rank", "represent"),
+    "evaluate": ("evaluate", "rank", "represent", "best_of_n"),
     "align": ("align", "rl"),
-    "answer": ("sample", "judge"),
-    "report": ("judge", "register", "report"),
+    "answer": ("sample", "gains", "judge"),
+    "report": ("judge", "register", "report", "reuse_report"),
 }
 """Component -> the stages it runs. Stages that need the same image and GPUs share pods, because each pod adds twenty
 seconds to a run and takes about 3 % of the status in which Kubeflow can show a run (docs/kubeflow.md)."""
@@ -41,11 +41,11 @@ def image(component: str) -> str:
 
 
 def component_of(step: Step) -> str:
-    """Component that runs a step. `sample` generates the responses that `rank` and `align` use, and those that a
+    """Component that runs a step. `sample` generates the responses that `rank`, `align` and `best_of_n` use, and those that a
     judge compares with; `answer`, which runs after `align`, those of the other policies. A judge that is a model of this
     task's machine runs in `answer`, which has GPUs, any other in `report`."""
     if step.stage == "sample":
-        return "sample" if step.of[0] in (POLICY, REFERENCE) else "answer"
+        return "sample" if step.of[0] in (POLICY, REFERENCE, SFT) else "answer"
     if step.stage == "judge":
         return "answer" if judges.on_this_machine(stage_config(step.stage, step.config)) else "report"
     return next(component for component, stages in RUNS.items() if step.stage in stages)

@@ -11,13 +11,12 @@ from components._address import write
 from components.notes import FAILED, NOTHING_LEFT, RUN_ID, SUCCEEDED, Notes, note_end, notes
 from xlrm import progress
 from xlrm.errors import ArtifactError, XlrmError
+from xlrm.run import pages
 
 ADDRESS = "XLRM_NOTIFY_URL"
 """Variable with the secret address that accepts {"text": ...} by POST, as Slack's and Mattermost's incoming webhooks
 do."""
 SECONDS = 10
-_LAST = "report"
-"""The step that comes after all others."""
 _UNSEEN = "a task's driver, or a pod that was killed: the server's page says which"
 
 
@@ -64,7 +63,8 @@ def ended(status: Any, noted: Notes) -> End:
 
 def _finished(noted: Notes) -> bool:
     """Whether the last task succeeded, or the first task found that no other was needed."""
-    last, first = (noted.tasks.get(name) for name in (_LAST, "configure"))
+    last = next(filter(None, map(noted.tasks.get, pages.REPORTS)), None)
+    first = noted.tasks.get("configure")
     if last:
         return last.state == SUCCEEDED
     return first is not None and first.state == SUCCEEDED and first.line() == NOTHING_LEFT
@@ -88,10 +88,10 @@ def _page(end: End, text: str) -> str:
 def _results() -> str:
     """The run's report in Markdown; empty if there is none. An error is only logged."""
     try:
-        text = _pages.description(_run.made(_LAST) if os.environ.get(RUN_ID) else None)
+        text = _pages.description(_run.report() if os.environ.get(RUN_ID) else None)
         return f"\n{text}" if text else ""
     except (XlrmError, OSError, ValueError) as error:
-        progress.say(f"{_LAST}: its tables cannot be shown: {error}")
+        progress.say(f"report: its tables cannot be shown: {error}")
         return ""
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from components.hardware import Hardware
 from components.notes import RUN_ID, below
 from xlrm.errors import ArtifactError, ConfigError
-from xlrm.run import steps
+from xlrm.run import pages, steps
 from xlrm.run.experiment import STAGES, Experiment
 from xlrm.run.runner import Inputs
 from xlrm.run.steps import Step, Steps
@@ -18,7 +18,7 @@ from xlrm.store import artifacts, objects
 
 class Run(BaseModel, frozen=True, extra="forbid"):
     pipeline: str
-    """cross-lingual-transfer or retrain."""
+    """A pipeline of `xlrm.run.steps`."""
     experiment: Experiment
     hardware: Hardware = Hardware()
     """Hardware of the run's tasks."""
@@ -84,6 +84,11 @@ def note_refused(label: str, refused: Refused) -> None:
 def made(label: str) -> str | None:
     """URI of a step's artifact; None if this run has none."""
     return _text(folder("made", label))
+
+
+def report() -> str | None:
+    """URI of the run's report; None if it has none."""
+    return next(filter(None, map(made, pages.REPORTS)), None)
 
 
 def refused(label: str) -> Refused | None:

@@ -9,9 +9,10 @@ import sys
 import time
 from typing import Any
 
-from components import _pages, _run
+from components import _pages, _run, _warm
 from components._address import tell, write
 from components._step import PASSING, WRONG, errors_in_one_line
+from components._warm import Warm
 from components.notes import FAILED, SUCCEEDED, note_ended, note_started
 from xlrm import progress
 from xlrm.errors import ArtifactError, XlrmError
@@ -36,15 +37,18 @@ def run(steps: str, output: Any, page: Any) -> None:
         at_work = _run.read()
         labels, wired = at_work.labels(steps), at_work.steps()
         made = {label: _run.made(label) for label in labels}
+        warm = _warm.begin([wired[label] for label in labels if not made[label]], _environment())
     failed = 0
     for label in labels:
         if made[label]:
             progress.say(f"{label}: finished before, reused")
         elif not failed or wired[label].shows_refusals:
-            ended = _to_the_end(label)
+            ended = _to_the_end(label, warm)
             failed = ended or failed
             if ended and not _show_refused(label, page):
                 break
+    if warm:
+        warm.end()
     if failed:
         sys.exit(failed)
     with errors_in_one_line(labels[0]):
@@ -66,13 +70,13 @@ def _show_refused(label: str, page: Any) -> bool:
         return False
 
 
-def _to_the_end(label: str) -> int:
+def _to_the_end(label: str, warm: Warm | None = None) -> int:
     """Exit status of the step's last try: 0; 2 if the user can fix the error, or if a failure that may pass lasted
     through all tries; otherwise that of a crash."""
     note_started(label)
     pauses = PAUSES_S[: int(os.environ.get(TRIES, len(PAUSES_S) + 1)) - 1]
     for pause in (*pauses, None):
-        status = _in_process(label)
+        status = _in_process(label, warm)
         if status in (0, WRONG) or pause is None:
             break
         progress.say(f"{label}: ended with status {status}; trying again in {pause} s")
@@ -94,9 +98,9 @@ def _killed(number: int) -> str:
     return f"killed by {name}" + (", as the system does where memory runs out" if number == signal.SIGKILL else "")
 
 
-def _in_process(label: str) -> int:
+def _in_process(label: str, warm: Warm | None = None) -> int:
     """Exit status of the step; 128 plus the signal's number if it was killed. A task that is ended ends its step and
-    waits for it, because the step may have a job to delete."""
+    waits for it, because the step may have a job to delete. `warm`: the process that makes it, while it lives."""
     command = [sys.executable, "-m", "components._step", label]
     asked: list[int] = []
     started: list[subprocess.Popen] = []
@@ -108,10 +112,16 @@ def _in_process(label: str) -> int:
 
     before = signal.signal(signal.SIGTERM, end)  # before the step starts, so that no signal is missed
     try:
-        started.append(subprocess.Popen(command, env=_environment(), preexec_fn=launch.die_with_parent))
-        if asked:
-            started[0].terminate()
-        status = started[0].wait()
+        if warm and warm.process.poll() is None:
+            started.append(warm.process)
+            if asked:
+                warm.process.terminate()
+            status = warm.make(label)
+        else:
+            started.append(subprocess.Popen(command, env=_environment(), preexec_fn=launch.die_with_parent))
+            if asked:
+                started[0].terminate()
+            status = started[0].wait()
     finally:
         signal.signal(signal.SIGTERM, before)
     if asked:

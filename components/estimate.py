@@ -17,7 +17,7 @@ def gpus(row: Row, hardware: Hardware) -> int | None:
     stage = row.stage.partition("[")[0]
     component = next(name for name, stages in RUNS.items() if stage in stages)
     if stage in RUNS["answer"]:
-        component = "answer" if row.aligned else "report" if stage == "judge" else "sample"
+        component = "answer" if row.aligned or stage == "gains" else "report" if stage == "judge" else "sample"
     share = hardware.share(component)
     if share.gpus is None:
         return None

@@ -35,7 +35,7 @@ def run(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Settings that replace those of the file, as stage.field=value.")
     ] = None,
-    pipeline: Annotated[str, typer.Option(help=f"{' or '.join(submission.PIPELINES)}.")] = submission.PIPELINES[0],
+    pipeline: Annotated[str | None, typer.Option(help=submission.PIPELINE_HELP)] = None,
     runner: Annotated[
         Literal["process", "docker"], typer.Option(help="Run each task as a process or a Docker container.")
     ] = "process",
@@ -43,9 +43,10 @@ def run(
     """Run a pipeline on this machine, task by task, with Kubeflow Pipelines' local runner, and print the path of its
     report. Exit codes: 2 if the user can fix the cause, such as a gate that refuses; 1 for any other failure."""
     with errors_in_one_line():
-        name, on = submission.kind(pipeline), placement.load(placement.LOCAL).hardware()
+        asked, on = submission.kind(pipeline) if pipeline else None, placement.load(placement.LOCAL).hardware()
         outputs.check_places(addresses.store())
-        loaded = experiment.load(config, tuple(overrides or ()), name)
+        loaded = experiment.load(config, tuple(overrides or ()), asked)
+        name = asked or loaded.of_pipeline
         hardware.check(steps(name, loaded), on, str(config))
         print(estimate.table(loaded, name, on), file=sys.stderr, flush=True)
         root = local_run.folder(loaded.name)
@@ -56,7 +57,7 @@ def run(
         tasks = local_tasks.Tasks(log)
         try:
             with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log), _quiet_logging():
-                page = _run_locally(pipeline, loaded, root, tasks, runner)
+                page = _run_locally(name, loaded, root, tasks, runner)
         except RuntimeError as error:  # KFP raises it for a failed task
             raise typer.Exit(_failed(loaded.name, root, tasks.failure, error, file)) from error
     print_result(page)
@@ -89,23 +90,22 @@ def _failed(name: str, root: Path, failure: local_tasks.Failure | None, error: R
 
 
 def _run_locally(
-    pipeline: str, loaded: experiment.Experiment, root: Path, tasks: local_tasks.Tasks, runner: str
+    name: str, loaded: experiment.Experiment, root: Path, tasks: local_tasks.Tasks, runner: str
 ) -> Path:
-    """Runs the pipeline and returns the path of a copy of its report. Raises RuntimeError if a task fails, and
+    """Runs the pipeline of this name and returns the path of a copy of its report. Raises RuntimeError if a task fails, and
     XlrmError."""
     from kfp import local
 
     from pipelines import containers
     from xlrm.tracking import mlflow_runs
 
-    build = importlib.import_module(f"pipelines.{pipeline}").build
+    build = importlib.import_module(f"pipelines.{submission.file(name)}").build
     run_all = build(placement.load(placement.LOCAL))
 
     warnings.filterwarnings("ignore", module="kfp")  # images and resources mean nothing in a local run
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the runner works on two tasks at a time
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads sleep, and do not hold up the other task
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    name = submission.kind(pipeline)
     with (
         local_run.at_work(root),
         mlflow_runs.run(loaded.name, name, {}, {"pipeline": name}, root / local_run.NOTE) as parent,

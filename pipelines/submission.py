@@ -40,7 +40,8 @@ from xlrm.store import provenance
 if TYPE_CHECKING:
     from pipelines.kubeflow import Server
     from pipelines.server.values import Facts
-PIPELINES = ("cross_lingual_transfer", "retrain")
+PIPELINES = ("cross_lingual_transfer", "retrain", "reuse_rewards")
+PIPELINE_HELP = f"{', '.join(PIPELINES)} (default: the experiment's own, or else {PIPELINES[0]})."
 PLACEMENT_HELP = f"Hardware to run on: {', '.join(placements.CLUSTERS)}, or a file (default: XLRM_PLACEMENT)."
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SECRET = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
@@ -84,7 +85,7 @@ def submit(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Settings that replace those of the file, as stage.field=value.")
     ] = None,
-    pipeline: Annotated[str, typer.Option(help=f"{' or '.join(PIPELINES)}.")] = PIPELINES[0],
+    pipeline: Annotated[str | None, typer.Option(help=PIPELINE_HELP)] = None,
     placement: Annotated[str | None, typer.Option(help=PLACEMENT_HELP)] = None,
     if_changed: Annotated[
         bool, typer.Option("--if-changed", help="Start no run if one of the same content has succeeded.")
@@ -108,7 +109,7 @@ def submit(
 ) -> None:
     """Start a run on a Kubeflow Pipelines server, or a schedule of runs; docs/retraining.md has the exit codes."""
     summary = summary or (Path(os.environ["GITHUB_STEP_SUMMARY"]) if os.environ.get("GITHUB_STEP_SUMMARY") else None)
-    facts: dict[str, str] = {"pipeline": pipeline, "experiment": str(config)}
+    facts: dict[str, str] = {"experiment": str(config)}
     if not _append(summary, ""):
         raise typer.Exit(REFUSED)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as continuous integration ends a job
@@ -118,7 +119,7 @@ def submit(
         with tempfile.TemporaryDirectory() as folder:
             on = placements.load(placement) if placement else placements.current()
             made = prepare(config, tuple(overrides or ()), pipeline, Path(folder), on, dry_run)
-            facts |= made.facts
+            facts = {"pipeline": made.pipeline} | facts | made.facts
             print(made.estimate, file=sys.stderr, flush=True)
             _append(summary, f"\n{made.estimate}\n")
             if dry_run:
@@ -141,21 +142,22 @@ def submit(
 
 
 def prepare(
-    config: Path, overrides: tuple[str, ...], pipeline: str, folder: Path, placement: placements.Placement,
+    config: Path, overrides: tuple[str, ...], pipeline: str | None, folder: Path, placement: placements.Placement,
     dry_run: bool = False,
 ) -> Submission:  # fmt: skip
     """Checks all that can be checked without a server, and uploads what the run reads of this machine, unless it is a
-    dry run. Raises ConfigError, and ArtifactError if the store does not answer."""
-    name = kind(pipeline)
+    dry run. `pipeline`: None for the experiment's own. Raises ConfigError, and ArtifactError if the store does not answer."""
+    asked = kind(pipeline) if pipeline else None
     try:
-        loaded = experiment.load(config, overrides, name)
+        loaded = experiment.load(config, overrides, asked)
     except ConfigError as error:  # the message contains the values that it is about
         _check_secrets({"overrides": list(overrides), "error": str(error), "value": error.value})
         raise
+    name = asked or loaded.of_pipeline
     hardware.check(steps(name, loaded), placement.hardware(), str(config))
     _check_secrets(loaded.as_file())
     moved, sent = uploads.resolve(loaded)
-    package = compile_package(pipeline, folder, placement)
+    package = compile_package(file(name), folder, placement)
     for upload in () if dry_run else sent:
         upload.send()
     uploads.say(sent, not dry_run)
@@ -163,18 +165,23 @@ def prepare(
     for entry in content.unknown:
         progress.say(f"assumed to be unchanged: {entry}")
     return Submission(
-        pipeline, content, package, _commit(), estimate.table(loaded, name, placement.hardware()), tuple(sent)
+        file(name), content, package, _commit(), estimate.table(loaded, name, placement.hardware()), tuple(sent)
     )
 
 
 def kind(pipeline: str) -> str:
-    """The name by which the package's steps and the server know a pipeline. Raises ConfigError for one that does not
-    exist."""
-    if pipeline not in PIPELINES:
+    """The name by which the package's steps and the server know a pipeline, which has hyphens. Raises ConfigError for one that
+    does not exist."""
+    if file(pipeline) not in PIPELINES:
         raise ConfigError(
             "no such pipeline", where="--pipeline", value=pipeline, hint=f"there are {', '.join(PIPELINES)}"
         )
     return pipeline.replace("_", "-")
+
+
+def file(pipeline: str) -> str:
+    """Name of the module and the package of a pipeline."""
+    return pipeline.replace("-", "_")
 
 
 def compile_package(pipeline: str, folder: Path, placement: placements.Placement) -> Path:

@@ -100,18 +100,17 @@ def estimate(
     """Curate an experiment's corpus, unless that is already done, and estimate the GPU work of every stage."""
     from xlrm.run import assumptions, experiment, forecast, steps, workloads
     from xlrm.run.runner import run_stage
-    from xlrm.run.sections import CROSS_LINGUAL
     from xlrm.store import artifacts
     from xlrm.translation import workload
 
     with errors_in_one_line():
         shares = assumptions.utilisation(mfu or ())
         loaded = experiment.load(config, tuple(overrides or ()))
-        curated = run_stage("curate", steps.steps(CROSS_LINGUAL, loaded)["curate"].config, {})
+        curated = run_stage("curate", steps.steps(loaded.of_pipeline, loaded)["curate"].config, {})
         corpus = artifacts.fetch(curated.uri, addresses.home() / "cache")
         section, wanted = loaded.stages.get("translate", {}), loaded.translated
         translated = workload.estimates(corpus, wanted, section, wanted, with_memory=True)
-        rows = forecast.rows(loaded, workloads.read(corpus), forecast.read_published(loaded), translated)
+        rows = forecast.rows(loaded, workloads.read(corpus), forecast.read_published(loaded), translated, loaded.of_pipeline)
     terminal = console()
     terminal.print(_estimate_table(loaded.name, rows, shares))
     for why in dict.fromkeys(row.why for row in rows if row.why):

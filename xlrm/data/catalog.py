@@ -11,7 +11,7 @@ from pathlib import Path
 from xlrm.data import conversations, hub_sets, pair_records
 from xlrm.data.hub_sets import Loaded, Origin, Source
 from xlrm.data.licences import YOUR_OWN
-from xlrm.data.phrasebook import questions
+from xlrm.data.phrasebook import questions, sets
 from xlrm.data.phrasebook.translator import render
 from xlrm.errors import ConfigError, DataError
 from xlrm.store import hub, objects, row_files
@@ -86,7 +86,9 @@ def _table(*rows: Dataset) -> dict[str, Dataset]:
 
 
 PREFERENCES = _table(
-    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_pairs, size=5600, alike=True), *from_hub("preferences")
+    Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_pairs, size=5600, alike=True),
+    Dataset("phrasebook-judgments", "Apache-2.0", SPOKEN, sets.judgments, size=5600, alike=True),
+    *from_hub("preferences"),
 )
 PROMPTS = _table(
     Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_prompts(test=False), size=120, alike=True),
@@ -94,6 +96,9 @@ PROMPTS = _table(
 )
 EVAL_PROMPTS = _table(
     Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_prompts(test=True), size=80), *from_hub("eval_prompts")
+)
+DEMONSTRATIONS = _table(
+    Dataset("phrasebook", "Apache-2.0", SPOKEN, sets.demonstrations, size=3000, alike=True), *from_hub("demonstrations")
 )
 PARALLEL = _table(Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_parallel, size=120))
 PUBLISHED_PARALLEL = _table(*from_hub("parallel"))
@@ -194,6 +199,13 @@ def load_pairs(entry: str, language: str, count: int | None, seed: int, reading:
         rows, rejects = pair_records.read_pairs(entry, reading)
         origin, name = Origin(licence=YOUR_OWN, file=entry, rows=len(rows)), stem(entry)
     whole = Loaded(_with_ids(rows, hub_sets.in_language(name, language)), origin, rejects)
+    return hub_sets.take(entry, whole, count, seed)
+
+
+def of_file(entry: str, rows: list[dict], rejects: list[dict], language: str, count: int | None, seed: int) -> Loaded:
+    """Rows that were read from a file, with ids: all, or a sample of `count`."""
+    origin = Origin(licence=YOUR_OWN, file=entry, rows=len(rows))
+    whole = Loaded(_with_ids(rows, hub_sets.in_language(stem(entry), language)), origin, rejects)
     return hub_sets.take(entry, whole, count, seed)
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from xlrm.store.json_file import JsonFile
 from xlrm.store.jsonl import read_rows
 
-Name = Literal["preferences", "heldout", "benchmark", "prompts", "parallel"]
+Name = Literal["preferences", "heldout", "benchmark", "prompts", "parallel", "demonstrations"]
 PAIR = ("prompt", "chosen", "rejected")
 JUDGMENT = ("prompt", "response")
 TEXTS = (*PAIR, "text", "response")
@@ -42,12 +42,15 @@ JUDGMENTS = Table("preferences", ("id", *JUDGMENT, "subset", "source"), ("label"
 """Single judgments, which stand in the place of preference pairs: responses with a label from 0 (bad) to 1 (good)."""
 HELDOUT_PAIRS = Table("heldout", PREFERENCE_PAIRS.columns, PREFERENCE_PAIRS.numbers, optional=True)
 """Held-out pairs, from the same datasets as the preference pairs."""
-BENCHMARK_ITEMS = Table("benchmark", ("id", *PAIR, "subset", "section"), ("weight",))
+BENCHMARK_ITEMS = Table("benchmark", ("id", *PAIR, "subset", "section"), ("weight",), optional=True)
 CORPUS_PROMPTS = Table("prompts", ("id", "prompt", "split"), optional=True)
-"""Prompts that policies are aligned on (split train) and judged on (split eval)."""
+"""Prompts that policies are aligned on (split train) and judged on (split eval); those of demonstrations have their
+subset."""
 PARALLEL_TEXTS = Table("parallel", ("id", "text"), optional=True)
 """Texts whose hidden states are compared between languages."""
-_ALL = (PREFERENCE_PAIRS, HELDOUT_PAIRS, BENCHMARK_ITEMS, CORPUS_PROMPTS, PARALLEL_TEXTS)
+DEMONSTRATIONS = Table("demonstrations", ("id", *JUDGMENT, "split", "subset"), optional=True)
+"""Prompts with a good response, for supervised fine-tuning: split is train or validation, subset the dataset of the row."""
+_ALL = (PREFERENCE_PAIRS, HELDOUT_PAIRS, BENCHMARK_ITEMS, CORPUS_PROMPTS, PARALLEL_TEXTS, DEMONSTRATIONS)
 TABLES: dict[Name, Table] = {table.name: table for table in _ALL}
 
 

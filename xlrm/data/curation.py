@@ -43,6 +43,12 @@ def load_pairs(
     """The pairs of a preference source, or a sample of `count`. Raises DataError if the share of unusable rows is above
     `max_reject_share`, and the errors of `catalog.load_pairs`."""
     loaded = catalog.load_pairs(entry, language, count, seed, reading)
+    check_rejects(entry, loaded, max_reject_share, reading)
+    return loaded
+
+
+def check_rejects(entry: str, loaded: Loaded, max_reject_share: float, reading: Reading = PLAIN) -> None:
+    """Raises DataError if the share of unusable rows is above `max_reject_share`."""
     total = len(loaded.rows) + len(loaded.left) + len(loaded.rejects)
     if len(loaded.rejects) > max_reject_share * total:
         first = f"line {loaded.rejects[0]['line']}: {loaded.rejects[0]['reason']}"
@@ -51,7 +57,6 @@ def load_pairs(
             f"curate.max_reject_share={max_reject_share} allows; the first: {first}",
             where=entry, hint=_other_names(entry, reading),
         )  # fmt: skip
-    return loaded
 
 
 def _other_names(entry: str, reading: Reading) -> str:
@@ -97,7 +102,7 @@ def prompts(corpus: Path, split: str, published: str | None) -> Rows:
     is the name of its folder. Raises DataError for a file that cannot be read, and as `catalog.load` does."""
     if published and split == "eval":
         rows = catalog.load(EVAL_PROMPTS, published, corpus.name, None, 0, ("prompt",)).rows
-        return [{"id": row["id"], "prompt": row["prompt"], "split": split} for row in rows]
+        return [{"id": row["id"], "prompt": row["prompt"], "split": split} | _subset(row) for row in rows]
     return [row for row in CORPUS_PROMPTS.read(corpus) if row["split"] == split]
 
 
@@ -120,6 +125,7 @@ def clean_pairs(
                 "id": row["id"], **{key: row[key] for key in cleaning.texts_of(row)},
                 "subset": str(row.get("subset") or row.get("section") or "all"), "source": name,
                 **{key: float(row[key]) for key in ("margin", "label") if key in row},
+                **({"split": row["split"]} if row.get("split") else {}),
             }
             for name, source in loaded.items() for row in source.rows
         ]
@@ -128,7 +134,7 @@ def clean_pairs(
     kept, report = cleaning.clean(rows, contamination, near_duplicates, alike, wanted)
     for name, source in loaded.items():
         report.reject(name, len(source.rejects))
-    _say(report, "pairs")
+    say(report, "pairs")
     if not kept:
         raise DataError("no pair is left after cleaning", where="curate.preferences", value=", ".join(loaded))
     return kept, report
@@ -199,6 +205,32 @@ def hold_out(
     return [pairs[i] for i in chosen], [pairs[i] for i in kept]
 
 
+def by_own_split(rows: Rows) -> tuple[Rows, Rows, Rows]:
+    """(rows for training, rows for validation, others), by what the dataset says, without their field `split`. Raises
+    DataError if all are for validation."""
+    parts: dict[str | None, Rows] = {"train": [], "validation": [], None: []}
+    for row in rows:
+        parts[row.get("split")].append({name: value for name, value in row.items() if name != "split"})
+    train, validation, others = parts.values()
+    if validation and not (train or others):
+        raise DataError("all rows are for validation, none to train on", where="curate.preferences", value=len(rows))
+    return train, validation, others
+
+
+def check_comparable(pairs: Rows) -> None:
+    """Raises DataError for single judgments, which cannot be a benchmark."""
+    if judged := sum(map(is_judgment, pairs)):
+        raise DataError(
+            f"{judged} of {len(pairs)} rows are single judgments, and only pairs can be a benchmark", where="curate.benchmark",
+            value="heldout", hint="name a file of pairs, by --eval in xlrm train",
+        )  # fmt: skip
+
+
+def sampled(rows: Rows, most: int | None, seed: int) -> Rows:
+    """At most `most` of the rows, sampled by seed and in their order; None takes all."""
+    return [rows[i] for i in hub_sets.sample(len(rows), most, seed)]
+
+
 def hold_out_prompts(
     pairs: Rows,
     train_share: float,
@@ -210,16 +242,8 @@ def hold_out_prompts(
     """(pairs of a share of the prompts for training, those of the others, or a sample of `most` of them). `trained`, `held`:
     ids that are for training and held out in another language. Raises DataError if either has none, and for
     single judgments, with which nothing can be compared."""
-    if judged := sum(map(is_judgment, pairs)):
-        raise DataError(
-            f"{judged} of {len(pairs)} rows are single judgments, and only pairs can be a benchmark", where="curate.benchmark",
-            value="heldout", hint="name a file of pairs, by --eval in xlrm train",
-        )  # fmt: skip
-    asked = [json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs]
-    taken, kept_out = (
-        {p for p, pair in zip(asked, pairs, strict=True) if pair["id"] in ids} for ids in (trained, held)
-    )
-    prompts = [prompt for prompt in dict.fromkeys(asked) if prompt not in taken and prompt not in kept_out]
+    check_comparable(pairs)
+    asked, prompts, taken, kept_out = _prompts(pairs, trained, held)
     count = round(train_share * len(prompts))
     if not (taken and kept_out):
         count = min(max(0 if taken else 1, count), len(prompts) - (0 if kept_out else 1))
@@ -229,14 +253,50 @@ def hold_out_prompts(
             value=len(prompts),
         )  # fmt: skip
     training = {prompts[i] for i in hub_sets.sample(len(prompts), count, seed)} | (taken - kept_out)
+    return _by_prompt(pairs, asked, training, most, seed, " to evaluate on")
+
+
+def hold_out_judgments(
+    rows: Rows,
+    train_share: float,
+    most: int | None,
+    seed: int,
+    trained: Collection[str] = (),
+    held: Collection[str] = (),
+) -> tuple[Rows, Rows]:
+    """As `hold_out_prompts`, for single judgments, so that no document has judgments in both parts; a share of 1 holds out
+    nothing, or what `held` says."""
+    asked, prompts, taken, kept_out = _prompts(rows, trained, held)
+    count = round(train_share * len(prompts))
+    training = {prompts[i] for i in hub_sets.sample(len(prompts), max(count, not taken), seed)} | (taken - kept_out)
+    return _by_prompt(rows, asked, training, most, seed)
+
+
+def _prompts(
+    pairs: Rows, trained: Collection[str], held: Collection[str]
+) -> tuple[list[str], list[str], set[str], set[str]]:
+    """Prompt of each row; and the different prompts that are in neither part in another language, in its part to train on,
+    and in its held-out part."""
+    asked = [json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs]
+    taken, kept_out = (
+        {p for p, pair in zip(asked, pairs, strict=True) if pair["id"] in ids} for ids in (trained, held)
+    )
+    free = [prompt for prompt in dict.fromkeys(asked) if prompt not in taken and prompt not in kept_out]
+    return asked, free, taken, kept_out
+
+
+def _by_prompt(
+    pairs: Rows, asked: list[str], training: set[str], most: int | None, seed: int, purpose: str = ""
+) -> tuple[Rows, Rows]:
     groups: tuple[Rows, Rows] = ([], [])
     for prompt, pair in zip(asked, pairs, strict=True):
         groups[prompt not in training].append(pair)
     train, rest = groups
-    kept = [rest[i] for i in hub_sets.sample(len(rest), len(rest) if most is None else most, seed)]
-    progress.say(
-        f"curate: {len(pairs)} pairs: {len(train)} for training, {len(kept)} with other prompts held out to evaluate on"
-    )
+    kept = [rest[i] for i in hub_sets.sample(len(rest), most, seed)]
+    if rest:
+        progress.say(
+            f"curate: {len(pairs)} pairs: {len(train)} for training, {len(kept)} with other prompts held out{purpose}"
+        )
     return train, kept
 
 
@@ -254,7 +314,7 @@ def clean_prompts(
     if row and row.alike:
         return source, {}
     rows, report = cleaning.clean_prompts(source.rows, entry, contamination, wanted)
-    _say(report, "prompts")
+    say(report, "prompts")
     if not rows:
         raise DataError("no prompt to align on is left after cleaning", where="curate.prompts", value=entry)
     return hub_sets.take(entry, replace(source, rows=rows), count, seed), report.counts()
@@ -265,15 +325,30 @@ def prompt_rows(align: Sources, judge: Sources) -> Rows:
     both = [
         (split, row) for split, use in (("train", align), ("eval", judge)) for data in use.values() for row in data.rows
     ]
-    return [{"id": row["id"], "prompt": row["prompt"], "split": split} for split, row in both]
+    return [{"id": row["id"], "prompt": row["prompt"], "split": split} | _subset(row) for split, row in both]
 
 
-def _say(report: Report, what: str) -> None:
+def _subset(row: dict) -> dict:
+    return {"subset": str(row["subset"])} if row.get("subset") else {}
+
+
+def say(report: Report, what: str) -> None:
+    """Logs the counts of a cleaning."""
     for source, counts in report.counts().items():
         dropped = ", ".join(f"{count} {reason}" for reason, count in counts.dropped.items()) or "none"
         hits = ", ".join(f"{count} of {name}" for name, count in counts.contaminated_by.items())
         detail = f"{dropped} ({hits})" if hits else dropped
         progress.say(f"curate: {source}: {counts.rows_in} {what} in, dropped {detail}, {counts.rows_out} out")
+
+
+def rejects(loaded: dict[str, Sources]) -> Rows:
+    """Source, line and reason of each row that could not be read."""
+    return [
+        {"source": entry, **row}
+        for use in ("preferences", "demonstrations")
+        for entry, data in loaded.get(use, {}).items()
+        for row in data.rejects
+    ]
 
 
 def write(tables: Tables, rejects: Rows, card: data_card.DataCard, output: Path) -> None:

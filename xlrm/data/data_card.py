@@ -15,7 +15,7 @@ from xlrm.store import hub
 Origins = dict[str, dict[str, Origin]]
 """Purpose -> entry of the config -> origin."""
 
-_TRAINED_ON = ("preferences", "prompts")
+_TRAINED_ON = ("preferences", "prompts", "demonstrations")
 
 
 class DataCard(Description):
@@ -24,9 +24,9 @@ class DataCard(Description):
     INDENT: ClassVar[int | None] = 2
 
     licences: dict[str, str]
-    """Entry of the config -> licence, for the preference pairs."""
+    """Entry of the config -> licence, for the preference pairs and the demonstrations."""
     non_commercial: bool
-    """Whether a licence of the pairs or of the prompts for alignment forbids commercial use."""
+    """Whether a licence of the pairs, of the prompts for alignment or of the demonstrations forbids commercial use."""
     unknown_terms: tuple[str, ...]
     """Entries whose licence nobody stated, which permits nothing."""
     sources: dict[str, Counts]
@@ -36,6 +36,8 @@ class DataCard(Description):
     """Pairs for training, without those held out."""
     prompts: dict[str, Counts] = Field(default_factory=dict)
     """Entry of the config -> counts of its prompts for alignment."""
+    demonstrations: dict[str, Counts] = Field(default_factory=dict)
+    """Entry of the config -> counts of its demonstrations."""
     left_in: tuple[str, ...] = ()
     """Reasons for which no row was dropped, since the config leaves them out."""
 
@@ -47,19 +49,25 @@ def card(
     prompts: dict[str, Counts] | None = None,
     training_pairs: int = 0,
     clean: Collection[str] = CLEANED,
+    demonstrations: dict[str, Counts] | None = None,
 ) -> DataCard:
-    """`sources`: counts of the pairs; `prompts`: of the prompts for alignment, None if there are none; `clean`: reasons for
-    which rows were dropped."""
+    """`sources`: counts of the pairs; `prompts` and `demonstrations`: of the prompts for alignment and of the demonstrations,
+    None if there are none; `clean`: reasons for which rows were dropped."""
     trained = {entry: origin.licence for use in _TRAINED_ON for entry, origin in origins.get(use, {}).items()}
     return DataCard(
         language=language,
-        licences={entry: origin.licence for entry, origin in origins.get("preferences", {}).items()},
+        licences={
+            entry: origin.licence
+            for use in ("preferences", "demonstrations")
+            for entry, origin in origins.get(use, {}).items()
+        },
         non_commercial=any(map(licences.is_non_commercial, trained.values())),
         unknown_terms=tuple(entry for entry, licence in trained.items() if not licences.is_known(licence)),
         sources=sources,
         origins=origins,
         training_pairs=training_pairs,
         **({} if prompts is None else {"prompts": prompts}),
+        **({} if demonstrations is None else {"demonstrations": demonstrations}),
         **({"left_in": left_in} if (left_in := tuple(reason for reason in CLEANED if reason not in clean)) else {}),
     )
 
@@ -78,6 +86,7 @@ def markdown(card: DataCard) -> str:
     """Rows in, dropped by reason and out for each source, with its terms and origin, in Markdown."""
     parts = [(entry, counts, "preferences") for entry, counts in card.sources.items()]
     parts += [(entry, counts, "prompts") for entry, counts in card.prompts.items()]
+    parts += [(entry, counts, "demonstrations") for entry, counts in card.demonstrations.items()]
     reasons = [reason for reason in REASONS if any(reason in counts.dropped for _, counts, _ in parts)]
     head = ["source", "in", *(reason.replace("_", " ") for reason in reasons), "out", "licence", "from"]
     lines = [f"# Corpus in {card.language}", "", *markdown_table.head(head)]

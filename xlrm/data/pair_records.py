@@ -23,6 +23,8 @@ _TRANSCRIPT = re.compile(r"\s*(Human|User): .*\n\s*Assistant:", re.DOTALL)
 question."""
 Messages = list[conversations.Message]
 SIDES = ("chosen", "rejected")
+SPLITS = ("train", "validation")
+"""Values of the field `split`."""
 _AFTER = (conversations.ANSWERER, "tool")
 """Roles of the first message in which the sides may differ."""
 
@@ -40,15 +42,22 @@ def sort_out(records: Iterable[tuple[int, Row | DataError]]) -> tuple[list[Row],
         try:
             if isinstance(record, DataError):
                 raise record
+            check_split(record.get("split"))
             rows.append(judgment_of(record) if is_judgment(record) else pair_of(record))
         except DataError as error:
             rejects.append({"line": number, "reason": str(error)})
     return rows, rejects
 
 
+def check_split(value: object) -> None:
+    """Raises DataError for a split that is neither train nor validation, nor absent."""
+    if value not in (None, "", *SPLITS):
+        raise DataError(f"{' or '.join(SPLITS)} is allowed", where="split", value=value)
+
+
 def judgment_of(record: Row) -> Row:
     """The single judgment in a record: prompt, response, and a label from 0 (bad) to 1 (good), with the record's own id,
-    subset and section. Raises DataError with the reason if it cannot be used."""
+    subset, section and split. Raises DataError with the reason if it cannot be used."""
     label = record.get("label")
     if not isinstance(label, int | float) or not 0 <= label <= 1:
         raise DataError("a single judgment has 0, 1, true, false or a number between", where="label", value=label)
@@ -61,7 +70,7 @@ def judgment_of(record: Row) -> Row:
     if not prompt:
         raise DataError("missing, and response has no messages to take it from", where="prompt")
     row = {"prompt": conversations.prompt(prompt), "response": conversations.response(response), "label": float(label)}
-    return row | _kept(record, ("id", "subset", "section"))
+    return row | _kept(record, ("id", "subset", "section", "split"))
 
 
 def pairs_of_judgments(rows: Iterable[Row]) -> list[Row]:
@@ -85,11 +94,11 @@ def pairs_of_judgments(rows: Iterable[Row]) -> list[Row]:
 
 
 def pair_of(record: Row) -> Row:
-    """The pair in a record, with the record's own id, subset, section and margin (a finite number). Raises DataError with
+    """The pair in a record, with the record's own id, subset, section, split and margin (a finite number). Raises DataError with
     the reason if it cannot be used."""
     pair = turns_of(record)
     check_number("margin", record.get("margin"))
-    return pair | _kept(record, ("id", "subset", "section", "margin"))
+    return pair | _kept(record, ("id", "subset", "section", "split", "margin"))
 
 
 def _kept(record: Row, names: tuple[str, ...]) -> Row:

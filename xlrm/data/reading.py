@@ -7,7 +7,8 @@ from xlrm.errors import ConfigError
 from xlrm.store.row_files import Reading
 
 FIELDS = (
-    "id", "prompt", "chosen", "rejected", "response", "label", "margin", "messages", "subset", "section", "weight", "text",
+    "id", "prompt", "chosen", "rejected", "response", "label", "margin", "messages", "subset", "section", "split", "weight",
+    "text",
 )  # fmt: skip
 """Fields of the rows of users' files."""
 

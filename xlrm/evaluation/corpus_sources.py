@@ -3,12 +3,15 @@
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from xlrm.data import catalog, cleaning, curation, reading
-from xlrm.data.catalog import PARALLEL, PREFERENCES
+from xlrm.data import catalog, cleaning, curation, demonstrations, reading
+from xlrm.data.catalog import DEMONSTRATIONS, PARALLEL, PREFERENCES
+from xlrm.data.cleaning import Contamination, Report
+from xlrm.data.corpus_schema import is_judgment
+from xlrm.data.demonstrations import AS_PROMPTS
 from xlrm.evaluation import benchmarks
 from xlrm.languages import InLanguages
 from xlrm.store.fields import Sets, conflict
@@ -45,7 +48,8 @@ class Settings(InLanguages):
     benchmark_items: int | None = Field(None, ge=1)
     """Maximum number of benchmark items, sampled with `seed`; null takes all."""
     prompts: Annotated[str | None, Sets] = None
-    """Dataset of prompts, or a file with prompt, for aligning and judging policies; null leaves alignment out."""
+    """Dataset of prompts, or a file with prompt, for aligning and judging policies; or demonstrations, the inputs of the
+    demonstrations: those for training to align on, those for validation to judge on (paper B). null leaves alignment out."""
     eval_prompt_set: Annotated[str | None, Sets] = None
     """Dataset of prompts, or a file with prompt, for judging; null takes them from `prompts`."""
     train_prompts: int | None = Field(None, ge=1)
@@ -63,8 +67,22 @@ class Settings(InLanguages):
     (`represent.parallel` may name texts that are already in all languages)."""
     parallel_texts: int | None = Field(None, ge=1)
     """Maximum number of these texts, sampled with `seed`; null takes all."""
+    demonstrations: Annotated[tuple[str, ...], Sets] = ()
+    """Datasets for supervised fine-tuning, NAME[=OWNER/NAME][@REVISION] for a known one, otherwise a file of rows with prompt
+    and response, and optionally split (train or validation) and subset."""
+    demonstrations_rows: int | None = Field(None, ge=2)
+    """Maximum number of demonstrations of each dataset, sampled with `seed`; null takes all."""
+    demonstrations_train_share: float = Field(0.9, gt=0, le=1)
+    """Share of the prompts of a dataset whose demonstrations are for training if it has no split; the others are for
+    validation."""
+    demonstrations_mixture: Literal["all", "even"] = "all"
+    """With several subsets: all takes the rows for training as they are; even repeats those of smaller subsets until each has
+    as many as the largest (paper B, appendix A: evenly mixed)."""
+    demonstrations_apart: bool = False
+    """Whether demonstrations with the prompt of a pair or judgment to train on are left out (paper B: true for
+    summaries, whose documents are those of the reward models' data)."""
     columns: dict[str, str] = Field(default_factory=dict)
-    """Field (prompt, chosen, rejected, response, label, margin, id, subset, section) -> name of the column that has it in
+    """Field (prompt, chosen, rejected, response, label, margin, id, subset, section, split) -> name of the column that has it in
     the files and `hub:` datasets of `preferences`; in other files where they have such a column."""
     encoding: str | None = None
     """Encoding of files of text that is not UTF-8 and has no byte order mark, such as latin-1."""
@@ -98,8 +116,22 @@ class Settings(InLanguages):
 
     @model_validator(mode="after")
     def _something_to_curate(self) -> "Settings":
-        if not any((self.preferences, self.benchmark, self.prompts, self.parallel)):
-            raise conflict("preferences", self.preferences, "name a dataset here, or in benchmark, prompts or parallel")
+        if not any((self.preferences, self.benchmark, self.prompts, self.parallel, self.demonstrations)):
+            raise conflict(
+                "preferences",
+                self.preferences,
+                "name a dataset here, or in benchmark, prompts, parallel or demonstrations",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _inputs_of_demonstrations(self) -> "Settings":
+        if self.prompts == AS_PROMPTS and not self.demonstrations:
+            raise conflict("prompts", self.prompts, "needs curate.demonstrations")
+        if self.prompts == AS_PROMPTS and self.eval_prompt_set:
+            raise conflict(
+                "eval_prompt_set", self.eval_prompt_set, "not allowed if prompts are those of demonstrations"
+            )
         return self
 
     @model_validator(mode="after")
@@ -128,17 +160,26 @@ class Settings(InLanguages):
 
 
 def split(config: Settings, pairs: curation.Rows, source: Path | None) -> curation.Tables:
-    """The pairs to train on, and those held out, as a table of their own or as the benchmark."""
-    if config.benchmark == benchmarks.HELDOUT:
-        known = curation.held_out_ids(source)
-        train, rest = curation.hold_out_prompts(pairs, config.train_share, config.benchmark_items, config.seed, *known)
-        return {"preferences": train, "benchmark": benchmarks.rated(benchmarks.HELDOUT, rest)}
+    """The pairs to train on, and those held out, as a table of their own or as the benchmark. Pairs with a split of their
+    own keep it; single judgments are divided by prompt."""
+    train, rest, free = curation.by_own_split(pairs)
     trained, held = curation.held_out_ids(source)
-    tested = curation.with_same_prompts(pairs, curation.tested_ids(source))
-    train, heldout = curation.hold_out(
-        pairs, config.train_share, config.heldout_pairs, config.seed, trained - tested, held | tested
+    if config.benchmark == benchmarks.HELDOUT:
+        curation.check_comparable(pairs)
+        if free or not rest:
+            more, others = curation.hold_out_prompts(
+                free, config.train_share, config.benchmark_items, config.seed, trained, held
+            )
+            train, rest = train + more, rest + others
+        rest = curation.sampled(rest, config.benchmark_items, config.seed)
+        return {"preferences": train, "benchmark": benchmarks.rated(benchmarks.HELDOUT, rest)}
+    tested = curation.with_same_prompts(free, curation.tested_ids(source))
+    hold_out = curation.hold_out_judgments if free and is_judgment(free[0]) else curation.hold_out
+    more, others = hold_out(
+        free, config.train_share, config.heldout_pairs, config.seed, trained - tested, held | tested
     )
-    return {"preferences": train, **({"heldout": heldout} if heldout else {})}
+    heldout = curation.sampled(rest + others, config.heldout_pairs, config.seed)
+    return {"preferences": train + more, **({"heldout": heldout} if heldout else {})}
 
 
 def prompts_curated(config: Settings) -> int | None:
@@ -152,6 +193,8 @@ def load(config: Settings) -> dict[str, curation.Sources]:
     language, seed = config.language, config.seed
     for name in config.preferences:
         catalog.check(PREFERENCES, name, hub_too=True)
+    for name in config.demonstrations:
+        catalog.check(DEMONSTRATIONS, name)
     for name in config.decontaminate:
         catalog.check(benchmarks.HELD_OUT, name)
     read = Reading(config.columns, config.encoding)
@@ -161,7 +204,7 @@ def load(config: Settings) -> dict[str, curation.Sources]:
         bench = benchmarks.load(config.benchmark, language, config.benchmark_items, seed, others)
         benchmarks.check_pairs(config.benchmark, bench.rows)
         datasets["benchmark"] = {config.benchmark: bench}
-    if config.prompts:
+    if config.prompts and config.prompts != AS_PROMPTS:
         datasets |= curation.load_prompts(
             config.prompts, config.eval_prompt_set, language, prompts_curated(config), config.eval_prompts, seed, others
         )
@@ -178,4 +221,30 @@ def load(config: Settings) -> dict[str, curation.Sources]:
         name: curation.load_pairs(name, language, config.pairs, seed, config.max_reject_share, read)
         for name in config.preferences
     }
+    if config.demonstrations:
+        datasets["demonstrations"] = {
+            name: demonstrations.load(name, language, config.demonstrations_rows, seed, others)
+            for name in config.demonstrations
+        }
+        for name, source in datasets["demonstrations"].items():
+            curation.check_rejects(name, source, config.max_reject_share, others)
     return datasets
+
+
+def demonstrate(
+    config: Settings, sources: curation.Sources, pairs: curation.Rows, contamination: Contamination
+) -> tuple[curation.Tables, Report]:
+    """The tables of demonstrations and, if prompts are their inputs, of prompts; and the counts of the cleaning. `pairs`: to
+    train reward models on. Raises DataError if no demonstration is left."""
+    apart = {demonstrations.key(row["prompt"]) for row in pairs} if config.demonstrations_apart else frozenset()
+    rows, report = demonstrations.clean(
+        sources, contamination, config.demonstrations_train_share, config.seed, apart, config.clean
+    )
+    tables: curation.Tables = {}
+    if config.prompts == AS_PROMPTS:
+        tables["prompts"] = demonstrations.prompts(rows, prompts_curated(config), config.eval_prompts, config.seed)
+    if config.demonstrations_mixture == "even":
+        rows = demonstrations.evenly(rows, config.seed)
+        if "prompts" in tables:
+            tables["prompts"] = demonstrations.evenly(tables["prompts"], config.seed)
+    return tables | {"demonstrations": rows}, report

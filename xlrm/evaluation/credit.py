@@ -1,10 +1,13 @@
 """The credit that a reward model earns for each item of a benchmark (1, 0 or a share), and what chance and response
 length would earn.
 
-An item has one or more chosen and one or more rejected responses. Rules, with the file that each comes from:
+An item has one or more chosen and one or more rejected responses, or is a single judgment: one response, on the chosen
+side if it is good and on the rejected side if it is bad. Rules, with the file that each comes from:
 - a pair (rewardbench/rewardbench.py, v0.1.4): 1 if chosen has the higher reward. Equal rewards earn 0 there, and a
   half in RLHFlow's eval_bench_mark.py; `Ties` chooses the rule;
 - best of n (rewardbench/utils.py, reroll_and_score_dataset): 1/#max if the right response is among the #max best;
+- a single judgment (the classifier of paper B's section 2): 1 if a good response's reward is above 0, or a bad one's
+  below; a reward of 0 is a tie;
 - RewardBench 2's subset Ties (rewardbench/utils.py, process_single_model): see `_ties`.
 """
 
@@ -38,6 +41,11 @@ def responses(row: dict) -> tuple[list[Turns], list[Turns]]:
     return chosen, rejected
 
 
+def is_single(chosen: Sequence, rejected: Sequence) -> bool:
+    """Whether an item with these sides is a single judgment."""
+    return len(chosen) + len(rejected) == 1
+
+
 def prompt_of_ties(row: dict) -> tuple[str, str] | None:
     """("ref" or "tied", number) of a row of RewardBench 2's Ties, from its subset and id; None for any other row.
     Ties asks each prompt twice: with one right answer (ref) and with several (tied)."""
@@ -62,8 +70,9 @@ def credit(rows: Sequence[dict], rewards: Sequence[Rewards], ties: Ties = "lost"
 
 
 def tied(rewards: Sequence[Rewards]) -> int:
-    """Number of items whose best chosen and best rejected responses have the same reward."""
-    return sum(max(chosen) == max(rejected) for chosen, rejected in rewards)
+    """Number of items whose best chosen and best rejected responses have the same reward, or whose only one has the
+    reward 0."""
+    return sum(max(chosen, default=0) == max(rejected, default=0) for chosen, rejected in rewards)
 
 
 def by_length(rows: Sequence[dict]) -> "np.ndarray":
@@ -78,11 +87,15 @@ def _lengths(side: list[Turns]) -> list[float]:
 
 def by_chance(rows: Sequence[dict]) -> "np.ndarray":
     """Expected credit (n) of rewards from one distribution: 0.5 for a pair, 1/n for a best of n. Exact except for
-    Ties, whose margins depend on the distribution: there the mean of 400 draws from N(0, 1), seed 0."""
+    Ties, whose margins depend on the distribution: there the mean of 400 draws from N(0, 1), seed 0. For single judgments
+    what the better constant reward earns: 1 for those of the more frequent label among the rows, and 0 for the others."""
     import numpy as np
 
     sizes = [(len(chosen), len(rejected)) for chosen, rejected in map(responses, rows)]
     expected = np.array([chosen / (chosen + rejected) for chosen, rejected in sizes], dtype=float)
+    single = np.array([sum(both) == 1 for both in sizes], dtype=bool)
+    if single.any() and expected[single].mean() < 0.5:
+        expected[single] = 1 - expected[single]
     places = [i for i, row in enumerate(rows) if prompt_of_ties(row)]
     if places:
         draw = random.Random(0).gauss
@@ -96,6 +109,8 @@ def by_chance(rows: Sequence[dict]) -> "np.ndarray":
 
 
 def _item(chosen: Sequence[float], rejected: Sequence[float], ties: Ties) -> float:
+    if is_single(chosen, rejected):
+        chosen, rejected = chosen or (0.0,), rejected or (0.0,)
     if len(chosen) == len(rejected) == 1:
         equal = 0.5 if ties == "half" else 0.0
         return equal if chosen[0] == rejected[0] else float(chosen[0] > rejected[0])

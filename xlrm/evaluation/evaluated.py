@@ -65,7 +65,7 @@ class ModelEvaluation:
             {
                 "model": self.name, "benchmark": benchmark, "language": language, "part": part, "items": result.items,
                 "accuracy": value, "low": result.interval[part][0], "high": result.interval[part][1],
-                "longest_response": result.length_baseline[part], "chance": result.random_baseline[part],
+                "longest_response": result.length_baseline.get(part), "chance": result.random_baseline[part],
             }
             for (benchmark, language), result in self.results.items()
             for part, value in result.accuracy.items()

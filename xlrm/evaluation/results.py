@@ -13,21 +13,11 @@ from xlrm.errors import DataError
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.benchmarks import AVERAGE, SUBSET
 from xlrm.evaluation.credit import Ties
+from xlrm.evaluation.estimates import Estimate
 from xlrm.evaluation.facts import BenchmarkFacts, ModelFacts, ScoringFacts
+from xlrm.evaluation.heldout_results import RewardModeling
 from xlrm.scorers.judges.agreement import JudgesAgreement
 from xlrm.store.json_file import JsonFile
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def includes(self, value: float) -> bool:
-        return self.low <= value <= self.high
 
 
 class Result(BaseModel):
@@ -41,9 +31,10 @@ class Result(BaseModel):
     interval: dict[str, tuple[float, float]]
     """95 % bootstrap intervals of the accuracies."""
     length_baseline: dict[str, float]
-    """Accuracies of always preferring the longest response."""
+    """Accuracies of always preferring the longest response; empty for single judgments, whose length baseline is in
+    `RewardModeling`."""
     random_baseline: dict[str, float]
-    """Expected accuracies of random rewards."""
+    """Expected accuracies of random rewards; for single judgments, of the better constant one."""
     ties: int | None = None
     """Items with equal rewards; None for a model that gives verdicts."""
     cut: int | None = None
@@ -88,9 +79,16 @@ class EvaluationResults(JsonFile):
     """Digest of the model's files, as in `ModelFacts`."""
     scoring: ScoringFacts | None = None
     results: Results
-    """On the corpus's own benchmark."""
+    """On the corpus's own benchmark; empty if it has none."""
     benchmarks: dict[str, Results] = Field(default_factory=dict)
-    """On further benchmarks, by name."""
+    """On further benchmarks, by name: `heldout` for the corpus's held-out rows."""
+    reward_modeling: dict[str, RewardModeling] = Field(default_factory=dict)
+    """Language -> accuracy on its held-out rows, if it has any, beside the baselines of its own training rows."""
+
+    @property
+    def main(self) -> Results:
+        """Results on the corpus's own benchmark, or on the first other one for a corpus without any."""
+        return self.results or next(iter(self.benchmarks.values()), {})
 
 
 class Cost(BaseModel):

@@ -2,12 +2,12 @@
 results."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from xlrm import progress
-from xlrm.data.corpus_schema import HELDOUT_PAIRS, PAIR, is_judgment
+from xlrm.data.corpus_schema import BENCHMARK_ITEMS, HELDOUT_PAIRS, JUDGMENTS, PAIR, PREFERENCE_PAIRS, is_judgment
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation import benchmarks, reward_table
 from xlrm.evaluation.credit import Rewards, Ties, credit, tied
@@ -32,16 +32,81 @@ class Scored(NamedTuple):
     """Tokens to which conversations were cut."""
 
 
+def of_corpora(corpora: Path, languages: Sequence[str]) -> dict[str, dict[str, list[dict]]]:
+    """The corpora's own tables: name -> language -> items of their benchmark, unless no language has one, and of their
+    held-out rows, if any has some."""
+    names = [code for code in languages if (corpora / code / BENCHMARK_ITEMS.file).is_file()]
+    tables = {CORPUS: {code: BENCHMARK_ITEMS.read(corpora / code) for code in languages}} if names else {}
+    return tables | ({benchmarks.HELDOUT: held} if (held := heldout(corpora, languages)) else {})
+
+
+def check_any(items: Mapping[str, object], corpora: Path, languages: Sequence[str]) -> None:
+    """Raises DataError if there is nothing to evaluate on."""
+    if not items:
+        raise DataError(
+            "no such file, nor held-out rows beside it", where=corpora / languages[0] / BENCHMARK_ITEMS.file,
+            hint="curate a corpus with curate.benchmark or a train_share below 1, or name evaluate.benchmarks",
+        )  # fmt: skip
+
+
+def comparable(languages: dict[str, list[dict]]) -> dict[str, list[dict]]:
+    """The items of a benchmark by language, or none if several languages have items and none of theirs in common, as corpora
+    of independent data sets: a subset of one language is not missing in another."""
+    times = Counter(name for rows in languages.values() for name in {row["id"] for row in rows})
+    return languages if len(languages) < 2 or max(times.values(), default=0) > 1 else {}
+
+
 def heldout(corpora: Path, languages: Sequence[str]) -> dict[str, list[dict]]:
-    """Language -> held-out pairs of its corpus, as items of a benchmark whose sections are the datasets that the pairs come
-    from; only languages with such pairs."""
-    tables = {code: read_rows(path) for code in languages if (path := corpora / code / HELDOUT_PAIRS.file).is_file()}
-    return {code: [_item(row) for row in rows] for code, rows in tables.items() if rows and not is_judgment(rows[0])}
+    """Language -> held-out rows of its corpus, as items of a benchmark whose sections are the datasets that the rows come
+    from; only languages with such rows. Single judgments have a label, and their subsets. Raises DataError for a single
+    judgment without a label."""
+    paths = {code: corpora / code / HELDOUT_PAIRS.file for code in languages}
+    tables = {code: read_rows(path, numbers=JUDGMENTS.numbers) for code, path in paths.items() if path.is_file()}
+    return {
+        code: _apart(
+            _judged(row, f"{paths[code]}:{number}") if is_judgment(row) else _item(row)
+            for number, row in enumerate(rows, 1)
+        )
+        for code, rows in tables.items()
+        if rows
+    }
+
+
+def _apart(items: Iterable[dict]) -> list[dict]:
+    """The items; subsets of one name in several sections get the names of both."""
+    items = list(items)
+    places = Counter(subset for subset, _ in {(item["subset"], item["section"]) for item in items})
+    return [
+        item if places[item["subset"]] == 1 else item | {"subset": f"{item['section']}/{item['subset']}"}
+        for item in items
+    ]
 
 
 def _item(row: dict) -> dict:
     source = benchmarks.label(row["source"])
     return {key: row[key] for key in ("id", *PAIR)} | {"subset": source, "section": source}
+
+
+def _judged(row: dict, where: str) -> dict:
+    if row.get("label") is None:
+        raise DataError("missing; a single judgment has a number from 0 (bad) to 1 (good)", where=f"{where}: label")
+    source, good = benchmarks.label(row["source"]), row["label"] > 0.5
+    sides = {"chosen": [row["response"]] if good else [], "rejected": [] if good else [row["response"]]}
+    subset = str(row.get("subset") or source)
+    return {
+        "id": row["id"],
+        "prompt": row["prompt"],
+        **sides,
+        "label": row["label"],
+        "subset": subset,
+        "section": source,
+    }
+
+
+def training(corpora: Path, language: str) -> list[dict]:
+    """Rows that reward models of a language are trained on; empty if its corpus has none."""
+    path = corpora / language / PREFERENCE_PAIRS.file
+    return read_rows(path, numbers=JUDGMENTS.numbers) if path.is_file() else []
 
 
 def published(
@@ -104,12 +169,12 @@ def result(rows: list[dict], scored: list[Rewards], ties: Ties, cut: int | None 
 
 def metrics(language: str | None, own: Results, others: dict[str, Results]) -> dict[str, float]:
     """Flat metrics: accuracy/LANGUAGE/SECTION, and NAME/accuracy/LANGUAGE/SECTION for the further benchmarks; cut/LANGUAGE
-    and NAME/cut/LANGUAGE."""
+    and NAME/cut/LANGUAGE; own_accuracy is the average in the model's language, on held-out rows without a benchmark."""
     metrics = {}
     for prefix, results in [("", own), *((f"{name}/", results) for name, results in others.items())]:
         for on, result in results.items():
             for name, value in result.accuracy.items():
                 metrics[f"{prefix}accuracy/{on}/{name}"] = value
             metrics[f"{prefix}cut/{on}"] = float(result.cut or 0)
-    average = metrics.get(f"accuracy/{language}/average")
+    average = metrics.get(f"{'' if own else f'{benchmarks.HELDOUT}/'}accuracy/{language}/{benchmarks.AVERAGE}")
     return ({"own_accuracy": average} if average is not None else {}) | metrics

@@ -18,10 +18,11 @@ FILE = "rewards.parquet"
 CORPUS = "corpus"
 """Name of the benchmark that is part of the corpus and translated with it."""
 _COLUMNS = ("benchmark", "language", "id", "text", "subset", "section", "side", "response", "reward")
-_OPTIONAL = ("weight",)
+_OPTIONAL = ("weight", "label")
 """Weight of the item's subset in its section; empty for a subset that counts by its rows, and absent if no benchmark
-had weights."""
+had weights. Label of a single judgment, from 0 to 1; empty for all other items, and absent if there are none."""
 _SIDES = ("chosen", "rejected")
+"""A single judgment has one response, on the side `chosen` if it is good and on `rejected` if it is bad."""
 
 
 def records(benchmark: str, language: str, rows: Iterable[dict], rewards: Iterable[Rewards]) -> Iterator[dict]:

@@ -30,11 +30,12 @@ class Paired(NamedTuple):
 def summary(rows: list[dict], credit: "np.ndarray", ties: int | None = None) -> Result:
     """`rows`: the benchmark's; `credit` (n): from `xlrm.evaluation.credit`; `ties`: number of items with equal
     rewards."""
+    single = any(credits.is_single(*credits.responses(row)) for row in rows)
     return Result(
         items=len(rows),
         accuracy=accuracies(rows, credit),
         interval=intervals(rows, credit),
-        length_baseline=accuracies(rows, credits.by_length(rows)),
+        length_baseline={} if single else accuracies(rows, credits.by_length(rows)),
         random_baseline=accuracies(rows, credits.by_chance(rows)),
         rows_digest=rows_digest(rows),
         **({} if ties is None else {"ties": ties}),

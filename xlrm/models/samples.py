@@ -96,6 +96,10 @@ class SampleCounts(JsonFile):
     policies: list[dict[str, dict[str, Counts]]]
     """For each policy: split -> language -> counts."""
 
+    def temperature(self, split: str) -> float | None:
+        """Temperature at which the responses of a split were drawn, 0 for greedy ones; None if it is not known."""
+        return self.decoding.get(split, {}).get("temperature")
+
 
 def metrics(policies: Sequence[Mapping[str, Mapping[str, Counts]]]) -> dict[str, float]:
     """Flat metrics of `SampleCounts.policies`: responses and cut ones in all, and for each policy, split and language the

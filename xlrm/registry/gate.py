@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from xlrm import markdown_table
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation import reward_table
+from xlrm.evaluation.benchmarks import HELDOUT
 from xlrm.evaluation.credit import Ties, by_chance, credit
+from xlrm.evaluation.reward_table import CORPUS
 from xlrm.evaluation.statistics import AVERAGE, SUBSET, accuracies, intervals
 from xlrm.scorers import fingerprints
 
@@ -31,8 +33,8 @@ class Rule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     benchmarks: tuple[str, ...] = Field((reward_table.CORPUS,), min_length=1)
-    """Benchmarks on each of which the challenger must be better: `corpus`, or labels of those in
-    `evaluate.benchmarks`."""
+    """Benchmarks on each of which the challenger must be better: `corpus`, `heldout` for its held-out rows, or labels of
+    those in `evaluate.benchmarks`. For a corpus without a benchmark, `corpus` stands for its held-out rows."""
     margin: float = Field(0.02, ge=0, le=1)
     """Largest amount by which the challenger's accuracy may be below the champion's in any language (its average over
     sections) and in any section (its mean over languages). The default, two points, is half the width of the 95 %
@@ -112,8 +114,9 @@ def decide(
 
     Raises ConfigError for a benchmark that the challenger was not evaluated on.
     """
-    conditions = rule.rule()
     known = reward_table.benchmarks(challenger)
+    rule = _with_heldout(rule, known)
+    conditions = rule.rule()
     if missing := [name for name in rule.benchmarks if name not in known]:
         raise ConfigError(
             "the evaluation does not have this benchmark", where="register.benchmarks", value=missing[0],
@@ -139,9 +142,18 @@ def decide(
     return Decision(not problems, reason, version, conditions, tuple(rows))
 
 
+def _with_heldout(rule: Rule, known: list[str]) -> Rule:
+    """The rule with the corpus's held-out rows in place of its benchmark, if it was evaluated on those alone."""
+    if CORPUS in known or HELDOUT not in known:
+        return rule
+    names = dict.fromkeys(HELDOUT if name == CORPUS else name for name in rule.benchmarks)
+    return rule.model_copy(update={"benchmarks": tuple(names)})
+
+
 def _no_better_than_chance(path: Path, rule: Rule, ties: Ties, own: tuple[str, ...]) -> str | None:
     """Reason to refuse a model: the interval of its average over sections reaches down to what random rewards earn on
-    the same items, 0.5 for a pair and 1/n for a best of n. None if it does not."""
+    the same items, 0.5 for a pair and 1/n for a best of n, or for single judgments to what the more frequent label earns.
+    None if it does not."""
     for name in rule.benchmarks:
         by_language = reward_table.read(path, name)
         for language in [code for code in own if code in by_language] or by_language:

@@ -157,7 +157,8 @@ def _evaluation(facts: Facts) -> Iterator[str]:
     yield ""
     yield "Accuracy with its 95 % interval (bootstrap over items)."
     results = facts.results
-    for benchmark, languages in {reward_table.CORPUS: results.results, **results.benchmarks}.items():
+    own = {reward_table.CORPUS: results.results} if results.results else {}
+    for benchmark, languages in {**own, **results.benchmarks}.items():
         yield ""
         yield f"**{benchmark}**"
         yield ""
@@ -198,7 +199,7 @@ def _licence(facts: Facts) -> Iterator[str]:
 
 
 def _limits(facts: Facts) -> Iterator[str]:
-    results = facts.results.results
+    results = facts.results.main
     accuracies = {(on, name): result.accuracy[name] for on, result in results.items() for name in result.parts}
     (on, section), lowest = min(accuracies.items(), key=lambda item: item[1])
     trained = facts.card.languages
@@ -248,7 +249,7 @@ def tags(facts: Facts) -> dict[str, str]:
             entries |= {f"{label}_uri": addresses.shown(uri), f"{label}_digest": record.digest}
             if label == "artifact":
                 entries |= {"git_commit": record.git_commit or "", "image": record.image or ""}
-    for on, result in facts.results.results.items():
+    for on, result in facts.results.main.items():
         for name in result.parts:
             entries[metric_key(f"metric.accuracy/{on}/{name}")] = f"{result.accuracy[name]:.4f}"
     return {key: value for key, value in entries.items() if value}

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from xlrm.data import catalog
-from xlrm.data.catalog import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS, SPOKEN, Dataset
+from xlrm.data.catalog import DEMONSTRATIONS, EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS, SPOKEN, Dataset
 from xlrm.data.corpus_schema import is_judgment
+from xlrm.data.demonstrations import AS_PROMPTS
 from xlrm.errors import ConfigError
 from xlrm.evaluation import benchmarks
 from xlrm.languages import LANGUAGES
@@ -31,9 +32,10 @@ def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[ConfigErro
         for field, table in (
             ("preferences", PREFERENCES), ("benchmark", benchmarks.TABLE), ("prompts", PROMPTS),
             ("eval_prompt_set", EVAL_PROMPTS), ("decontaminate", benchmarks.HELD_OUT), ("parallel", PARALLEL),
+            ("demonstrations", DEMONSTRATIONS),
         ):  # fmt: skip
             for entry in entries(getattr(config, field)):
-                if field == "benchmark" and entry == benchmarks.HELDOUT:
+                if (field, entry) in (("benchmark", benchmarks.HELDOUT), ("prompts", AS_PROMPTS)):
                     continue
                 try:
                     catalog.check(table, entry, hub_too=field == "preferences")
@@ -116,10 +118,15 @@ def _other_sets(asked: Experiment, names: Collection[str]) -> Iterator[tuple[str
     """(field of curate, entry) of datasets other than the phrasebook that these tables are made of. A file may hold its
     sentences, so files are left out."""
     config = asked.config("curate")
-    for field in ("preferences", "benchmark", "prompts", "eval_prompt_set", "parallel"):
+    for field in ("preferences", "benchmark", "prompts", "eval_prompt_set", "parallel", "demonstrations"):
         table = "prompts" if field == "eval_prompt_set" else field
         for entry in entries(getattr(config, field)) if table in names else ():
-            if entry not in ("phrasebook", benchmarks.HELDOUT) and not catalog.is_file(entry):
+            if entry not in (
+                "phrasebook",
+                "phrasebook-judgments",
+                benchmarks.HELDOUT,
+                AS_PROMPTS,
+            ) and not catalog.is_file(entry):
                 yield field, entry
 
 

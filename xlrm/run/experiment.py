@@ -20,6 +20,7 @@ from xlrm.run.sections import (
     CROSS_LINGUAL,
     OF_A_CORPUS,
     POLICY,
+    REUSE,
     SECTIONS,
     STAGES,
     Experiment,
@@ -35,12 +36,12 @@ __all__ = [
 ]  # fmt: skip
 
 
-_TOP = ("name", "source", "targets", "languages", "corpora")
+_TOP = ("name", "pipeline", "source", "targets", "languages", "corpora")
 """Settings of a file that are not sections of a stage."""
 
 
-def load(path: Path, overrides: tuple[str, ...] = (), pipeline: str = CROSS_LINGUAL) -> Experiment:
-    """Reads an experiment from a file, for a pipeline. Raises ConfigError for a wrong file, section, field or value,
+def load(path: Path, overrides: tuple[str, ...] = (), pipeline: str | None = None) -> Experiment:
+    """Reads an experiment from a file, for a pipeline: by default the file's own. Raises ConfigError for a wrong file, section, field or value,
     and for settings that cannot work (`xlrm.run.readiness`), before anything is written."""
     if not path.is_file():
         raise ConfigError("no such experiment file", where=path, hint="configs/ has the shipped ones")
@@ -71,8 +72,11 @@ def write(experiment: Experiment) -> str:
     ).rstrip("\n")
 
 
-def build(raw: dict[str, Any], overrides: Mapping[str, Any], where: str, pipeline: str = CROSS_LINGUAL) -> Experiment:
-    """Validates the mapping of an experiment's file, after setting `overrides` (`stage.field` -> value) in it.
+def build(
+    raw: dict[str, Any], overrides: Mapping[str, Any], where: str, pipeline: str | None = None
+) -> Experiment:  # fmt: skip
+    """Validates the mapping of an experiment's file, after setting `overrides` (`stage.field` -> value) in it, for a pipeline:
+    by default the file's own, or else cross-lingual-transfer.
 
     Raises ConfigError, one line that begins with `where`.
     """
@@ -82,6 +86,11 @@ def build(raw: dict[str, Any], overrides: Mapping[str, Any], where: str, pipelin
     top = {key: raw.pop(key) for key in _TOP if key in raw}
     top = {key: value for key, value in top.items() if value is not None or key not in ("languages", "corpora")}
     sections = {stage: _section(stage, values, where) for stage, values in raw.items()}
+    own = top.get("pipeline") or ""
+    pipeline = pipeline or own or CROSS_LINGUAL
+    if own and own != pipeline:
+        raise ConfigError(f"an experiment for it is not one for {pipeline}", where=f"{where}: pipeline", value=own)
+    top |= {"pipeline": pipeline if own or pipeline == REUSE else ""}
     try:
         experiment = Experiment(**top, stages=sections)
     except ValidationError as error:

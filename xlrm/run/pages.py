@@ -7,9 +7,13 @@ from pathlib import Path
 from xlrm.errors import ConfigError, GateError
 from xlrm.store import artifacts, objects
 
-FILES = {"curate": "curation.md", "validate": "data_docs.html", "register": "gate.md", "report": "report.html"}
+REPORTS = ("report", "reuse_report")
+"""Stages whose artifact is the report of a run; a pipeline has one of them, its last step."""
+FILES = {
+    "curate": "curation.md", "validate": "data_docs.html", "register": "gate.md", **dict.fromkeys(REPORTS, "report.html"),
+}  # fmt: skip
 """Stage -> name of that file."""
-MARKDOWN = {"curate": "curation.md", "register": "gate.md", "report": "report.md"}
+MARKDOWN = {"curate": "curation.md", "register": "gate.md", **dict.fromkeys(REPORTS, "report.md")}
 """Stage -> name of the same in Markdown, for pages that show no HTML."""
 REMEDIES = {
     "translate": "choose another translator, or allow more repairs (translate.max_repair_share)",

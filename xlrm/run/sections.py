@@ -6,7 +6,7 @@ import pkgutil
 import re
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -23,7 +23,9 @@ POLICY = "policy"
 REFERENCE = "reference"
 """Section of the responses that a judge compares policies with; without it, those of the policy before alignment."""
 SECTIONS = (*STAGES, POLICY, REFERENCE)
-CROSS_LINGUAL, RETRAIN = "cross-lingual-transfer", "retrain"
+CROSS_LINGUAL, RETRAIN, REUSE = "cross-lingual-transfer", "retrain", "reuse-rewards"
+SFT = "sft"
+"""Name of the fine-tuned policy's responses, which verdicts of `reuse-rewards` compare with."""
 
 
 def stage_module(name: str) -> ModuleType:
@@ -97,6 +99,7 @@ def _check_finite(name: str, values: dict[str, Any], where: str) -> None:
 
 OF_A_CORPUS: dict[str, tuple[Name, ...]] = {
     "preferences": ("preferences", "heldout"), "benchmark": ("benchmark",), "prompts": ("prompts",), "parallel": ("parallel",),
+    "demonstrations": ("demonstrations",),
 }  # fmt: skip
 """Field of `curate` -> tables that it makes."""
 
@@ -114,8 +117,16 @@ class Experiment(BaseModel, frozen=True, extra="forbid", validate_by_name=True, 
     corpora: dict[str, dict[str, Any]] = {}
     """Target language -> fields of `curate` for data that is in this language already; what it names no dataset for is
     translated from the source (docs/languages.md)."""
+    pipeline: Literal["", "cross-lingual-transfer", "retrain", "reuse-rewards"] = ""
+    """Pipeline that the experiment is made for, and the only one that takes it; empty: cross-lingual-transfer, or the one that
+    a command names."""
     stages: dict[str, dict[str, Any]] = {}
     """Section -> settings that differ from its stage's defaults."""
+
+    @property
+    def of_pipeline(self) -> str:
+        """Name of the pipeline that it runs in if no other is asked for."""
+        return self.pipeline or CROSS_LINGUAL
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -134,7 +145,32 @@ class Experiment(BaseModel, frozen=True, extra="forbid", validate_by_name=True, 
     @property
     def aligned(self) -> tuple[str, ...]:
         """Languages that policies are aligned in."""
-        return self.targets or (self.source,)
+        return self.languages if self.pipeline == REUSE else self.targets or (self.source,)
+
+    @property
+    def judged(self) -> bool:
+        """Whether a judge compares responses."""
+        return self.setting("judge", "judge") is not None
+
+    @property
+    def best_of(self) -> int:
+        """Candidates of best-of-n."""
+        return int(self.setting("best_of_n", "n"))  # Kubeflow only has floats
+
+    @property
+    def bilingual(self) -> tuple[str, ...]:
+        """Languages of each bilingual reward model, joined by +."""
+        return tuple(self.setting("reward", "bilingual"))
+
+    @property
+    def translate_train(self) -> bool:
+        """Whether silver reward models are trained on translated pairs."""
+        return bool(self.setting("reward", "translate_train"))
+
+    @property
+    def translated_demonstrations(self) -> tuple[str, ...]:
+        """How policies on translated demonstrations come about: translated, round_trip, or both."""
+        return tuple(self.setting("sft", "translated"))
 
     @property
     def represented(self) -> bool:
@@ -180,7 +216,8 @@ class Experiment(BaseModel, frozen=True, extra="forbid", validate_by_name=True, 
         more = {code: entry.model_dump(exclude_defaults=True) for code, entry in self.more_languages.items()}
         sections = {"languages": more, "corpora": self.corpora}
         return {
-            "name": self.name, "source": self.source, "targets": list(self.targets),
+            "name": self.name, **({"pipeline": self.pipeline} if self.pipeline else {}), "source": self.source,
+            "targets": list(self.targets),
             **{name: values for name, values in sections.items() if values}, **self.stages,
         }  # fmt: skip
 
@@ -205,8 +242,9 @@ class Experiment(BaseModel, frozen=True, extra="forbid", validate_by_name=True, 
         Raises ConfigError."""
         values = self.policy if section == POLICY else self.stages.get(section) or {}
         target = self.aligned[0]
-        first = self.source if section in ("curate", "reward", "evaluate") else target
-        pipeline = {
+        first = self.source if section in ("curate", "reward", "evaluate", "sft") else target
+        reused = {"runs": self.best_of + 1} if self.pipeline == REUSE and section == "sample" else {}
+        pipeline = reused | {
             "language": first, "languages": self.languages, "targets": self.targets, "labeler": self.source,
             "labelers": tuple(dict.fromkeys((self.source, target))), "prefix": self.prefix,
         } | given  # fmt: skip
@@ -219,5 +257,5 @@ class Experiment(BaseModel, frozen=True, extra="forbid", validate_by_name=True, 
         return stage_config(section, values | {name: value for name, value in pipeline.items() if name in known})
 
 
-_SEVERAL = ("preferences", "decontaminate")
+_SEVERAL = ("preferences", "decontaminate", "demonstrations")
 """Fields of `curate` that name several datasets."""

@@ -1,49 +1,21 @@
-"""The steps of each pipeline for an experiment: a stage, the fields that the pipeline sets, and the steps whose
-artifacts it reads. Only this module says what each stage reads."""
+"""The steps of each pipeline for an experiment. Only this module, `data_steps` and `reuse_steps` say what each stage reads."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-from xlrm.data.corpus_schema import Name
 from xlrm.errors import ConfigError
 from xlrm.languages import defined
 from xlrm.run import judges
-from xlrm.run.sections import CROSS_LINGUAL, POLICY, REFERENCE, RETRAIN, Experiment
+from xlrm.run.data_steps import data
+from xlrm.run.reuse_steps import reuse_rewards
+from xlrm.run.sections import CROSS_LINGUAL, POLICY, REFERENCE, RETRAIN, REUSE, Experiment
+from xlrm.run.step import Inputs, Step, Steps
 
-Inputs = Mapping[str, str | tuple[str, ...]]
-"""Input of a stage -> label of the step that makes it, or several labels."""
-
-
-@dataclass(frozen=True)
-class Step:
-    stage: str
-    of: tuple[str, ...] = ()
-    """What distinguishes it from other steps of the stage: languages, or the number of a shard."""
-    config: dict[str, Any] = field(default_factory=dict)
-    """Fields of the stage's config: the experiment's section, overridden by the fields that the pipeline sets."""
-    inputs: Inputs = field(default_factory=dict)
-    section: str = ""
-    """Section of the experiment, if it is not named like the stage."""
-    shows_refusals: bool = False
-    """Whether it also reads artifacts that a gate refused; a report shows them."""
-
-    @property
-    def label(self) -> str:
-        return "-".join((self.stage, *self.of))
-
-    @property
-    def reads(self) -> set[str]:
-        """Labels of the steps whose artifacts it reads."""
-        return {label for of in self.inputs.values() for label in ((of,) if isinstance(of, str) else of)}
-
-
-Steps = dict[str, Step]
-"""Label -> step, each after the steps whose artifacts it reads."""
+__all__ = ["PIPELINES", "Inputs", "Step", "Steps", "steps"]
 
 
 def steps(pipeline: str, experiment: Experiment) -> Steps:
-    """Label -> step of the pipeline `cross-lingual-transfer` or `retrain`. Raises ConfigError for another name."""
+    """Label -> step of a pipeline of PIPELINES. Raises ConfigError for another name."""
     if pipeline not in PIPELINES:
         raise ConfigError(
             "no such pipeline", where="pipeline", value=pipeline, hint=f"there are {', '.join(PIPELINES)}"
@@ -62,71 +34,14 @@ def _languages(step: Step, experiment: Experiment) -> set[str]:
     """Codes of the languages that the stage looks up."""
     if step.stage not in LOOK_UP:
         return set()
-    if step.stage in ("validate", "report"):
+    if step.stage in ("validate", "report", "reuse_report") or experiment.pipeline == REUSE:
         return set(experiment.languages)
     named = [*step.config.get("language", "").split("+"), *step.config.get("targets", ())]
     return {*named, *([experiment.source] if step.stage in ("plan", "translate") else ())}
 
 
-LOOK_UP = ("curate", "plan", "translate", "validate", "reward", "report")
+LOOK_UP = ("curate", "plan", "translate", "validate", "sft", "reward", "report", "reuse_report")
 """Stages whose config has the field `more_languages`."""
-
-
-def data(experiment: Experiment, only: tuple[Name, ...] = ()) -> list[Step]:
-    """Steps from the sources to validated corpora of all languages. `only`: tables to translate; empty for all."""
-    own = [
-        Step("curate", (code,), experiment.corpus(code), {"source": "curate"})
-        for code in experiment.targets
-        if code in experiment.corpora
-    ]
-    wanted = {code: _lacking(experiment, code, only) for code in experiment.translated}
-    translated = _translations(experiment, {code: given for code, given in wanted.items() if given is not None})
-    inputs: dict[str, str | tuple[str, ...]] = {"source": "curate"}
-    if translated:
-        inputs["translations"] = tuple(step.label for step in translated if step.stage == "translate")
-    if own:
-        inputs["own"] = tuple(step.label for step in own)
-    checked: dict[str, Any] = {"limits": experiment.limits} if experiment.limits else {}
-    if experiment.setting("curate", "spare_prompts"):
-        checked["train_prompts"] = experiment.setting("curate", "train_prompts")
-    curated = Step("curate", config={"language": experiment.source} | experiment.judged_as_published)
-    return [curated, *own, *translated, Step("validate", config=checked, inputs=inputs)]
-
-
-def _lacking(experiment: Experiment, language: str, only: tuple[Name, ...]) -> dict[str, list[Name]] | None:
-    """Field `files` of a translation, if it is of some tables only; None if nothing is translated."""
-    names = [name for name in experiment.translated[language] if not only or name in only]
-    if not names:
-        return None
-    return {"files": names} if only or language in experiment.corpora else {}
-
-
-def _translations(experiment: Experiment, wanted: dict[str, dict[str, list[Name]]]) -> list[Step]:
-    """Steps that plan and translate. `wanted`: language -> field `files`."""
-    if not wanted:
-        return []
-    files = {code: given["files"] for code, given in wanted.items() if given}
-    given = {"targets": list(wanted), "translate": experiment.stages.get("translate", {})}
-    planned = Step("plan", config=given | ({"files": files} if files else {}), inputs={"corpus": "curate"})
-    parts = [part for part in translation_parts(experiment) if part[0] in wanted]
-    return [
-        planned,
-        *(_translation(experiment, *part, wanted[part[0]] | {"limits": experiment.limits}) for part in parts),
-    ]
-
-
-def translation_parts(experiment: Experiment) -> list[tuple[str, int, int]]:
-    """(language, number of the shard, number of shards) of each translation."""
-    shards = int(experiment.setting("plan", "shards"))  # Kubeflow only has floats
-    return [(language, number, shards) for language in experiment.translated for number in range(1, shards + 1)]
-
-
-def _translation(experiment: Experiment, language: str, number: int, shards: int, given: dict[str, Any]) -> Step:
-    of = (language,) if shards == 1 else (language, f"{number}of{shards}")
-    added = experiment.more_languages.get(language)
-    translator = {"translator": added.translator} if added and added.translator else {}
-    config = {"language": language, "shard": f"{number}/{shards}"} | translator | given
-    return Step("translate", of, config, {"corpus": "curate"})
 
 
 def _reward(language: str) -> Step:
@@ -289,4 +204,4 @@ def retrain(experiment: Experiment) -> list[Step]:
     ]  # fmt: skip
 
 
-PIPELINES = {CROSS_LINGUAL: cross_lingual_transfer, RETRAIN: retrain}
+PIPELINES = {CROSS_LINGUAL: cross_lingual_transfer, RETRAIN: retrain, REUSE: reuse_rewards}

@@ -1,4 +1,4 @@
-"""Curates a corpus in one language: preference pairs, a benchmark, prompts and parallel texts."""
+"""Curates a corpus in one language: preference pairs, a benchmark, prompts, parallel texts and demonstrations."""
 
 from pathlib import Path
 
@@ -20,7 +20,9 @@ _METRIC = {"heldout": "heldout_pairs", "benchmark": "benchmark_items", "parallel
 def files(config: Config) -> str:
     """Digest of the local files that the config names, so that a changed file is curated again."""
     others = (config.benchmark, config.prompts, config.eval_prompt_set, config.parallel)
-    return catalog.fingerprint(name for name in (*config.preferences, *config.decontaminate, *others) if name)
+    return catalog.fingerprint(
+        name for name in (*config.preferences, *config.decontaminate, *config.demonstrations, *others) if name
+    )
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
@@ -43,8 +45,13 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
         tables |= corpus_sources.split(config, kept, source)
     if config.benchmark and config.benchmark != benchmarks.HELDOUT:
         tables["benchmark"] = loaded["benchmark"][config.benchmark].rows
-    prompts = None
-    if config.prompts:
+    prompts = demonstrated = None
+    if config.demonstrations:
+        pairs = tables.get("preferences", [])
+        made, counted = corpus_sources.demonstrate(config, loaded["demonstrations"], pairs, contamination)
+        curation.say(counted, "demonstrations")
+        tables, demonstrated = tables | made, counted.counts()
+    if config.prompts and "prompts" in loaded:
         align, prompts = curation.clean_prompts(
             config.prompts,
             loaded["prompts"][config.prompts],
@@ -63,10 +70,9 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
     origins = {use: {entry: data.origin for entry, data in entries.items()} for use, entries in loaded.items()}
     for entry, pinned in data_card.moving(origins).items():
         progress.say(f"curate: {entry} names a branch, which can change; {pinned} always names this version")
-    rejects = [{"source": entry, **row} for entry, data in loaded["preferences"].items() for row in data.rejects]
     training = len(tables.get("preferences", ()))
-    card = data_card.card(config.language, origins, report.counts(), prompts, training, config.clean)
-    curation.write(tables, rejects, card, output)
+    card = data_card.card(config.language, origins, report.counts(), prompts, training, config.clean, demonstrated)
+    curation.write(tables, curation.rejects(loaded), card, output)
     if note := data_card.paper_note(card):
         progress.say(f"curate: {note}")
     metrics = {_METRIC.get(name, name): len(rows) for name, rows in tables.items()}

@@ -24,23 +24,23 @@ FITTED_ROWS = 20_000  # maximum rows of a file from which its length bands are f
 
 
 def read(source: Path, translations: list[Path], own: list[Path]) -> list[Corpus]:
-    """The source, then the corpora of other languages, with all their files loaded. A source with prompts and no other table,
-    as `xlrm align` has, is complete. Raises DataError for a table that a
+    """The source, then the corpora of other languages, with all their files loaded. A source with neither pairs nor a
+    benchmark, such as one of prompts or demonstrations alone, is complete. Raises DataError for a table that a
     language has twice, an unreadable file, and a file without rows."""
-    prompts_alone = [table.name for table in TABLES.values() if (source / table.file).is_file()] == ["prompts"]
-    first = corpora.read_own(source) if prompts_alone else corpora.read(source)
+    there = {table.name for table in TABLES.values() if (source / table.file).is_file()}
+    first = corpora.read_own(source) if there and not there & {"preferences", "benchmark"} else corpora.read(source)
     loaded = [first, *corpora.read_translations(translations), *map(corpora.read_own, own)]
     for table in TABLES.values():
-        there = [corpus for corpus in loaded if corpus.has(table.file)]
+        having = [corpus for corpus in loaded if corpus.has(table.file)]
         if table.optional and not (source / table.file).is_file():
-            there = [corpus for corpus in there if not (corpus.translated or corpus is loaded[0])]
-        codes = [corpus.language.code for corpus in there]
+            having = [corpus for corpus in having if not (corpus.translated or corpus is loaded[0])]
+        codes = [corpus.language.code for corpus in having]
         if len(set(codes)) != len(codes):
             raise DataError(
                 f"one corpus with {table.file} is allowed for each language",
                 where="validate.translations", value=", ".join(codes),
             )  # fmt: skip
-        for corpus in there:
+        for corpus in having:
             if not len(corpus.rows(table.file)) and not corpus.translated:
                 raise DataError("no rows", where=corpus.folders[0] / table.file)
     return loaded

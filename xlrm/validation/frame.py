@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from xlrm.data import conversations, row_texts
-from xlrm.data.corpus_schema import TEXTS
+from xlrm.data.corpus_schema import DEMONSTRATIONS, TEXTS
 from xlrm.data.row_texts import Part
 from xlrm.languages import Language, is_of
 from xlrm.validation.language_id import Identifier, letters
@@ -56,8 +56,10 @@ class Plan:
 
     @property
     def texts(self) -> list[str]:
-        """Text columns whose language is checked; for the source corpus without `rejected`."""
-        return [name for name in self.columns if name in (TEXTS if self.source else SPOKEN)]
+        """Text columns whose language is checked; for the source corpus without `rejected` and the `response` of a single
+        judgment."""
+        spoken = (*SPOKEN, "response") if self.columns == DEMONSTRATIONS.columns else SPOKEN
+        return [name for name in self.columns if name in (TEXTS if self.source else spoken)]
 
     def measures(self, column: str) -> dict[str, Measure]:
         """Expectation -> measure of a text beside its source; for a translation only."""

@@ -326,12 +326,25 @@ def chats(codes: list[str], seed: int, careless: float) -> Iterator[Document]:
     rng = random.Random(f"chats-{seed}")
     for question in _asked(rng):
         answer, code = rng.choice(question.right), rng.choice(codes)
-        if rng.random() < careless:
-            text = _careless(rng, question, answer)
-        else:
-            talk = rng.random() < 0.2 and question.topic != "instructions"
-            text = _politely(rng, answer) if talk else (answer,)
-        yield Document((question.prompt, text), (code, code))
+        yield Document((question.prompt, _answered(rng, question, answer, careless)), (code, code))
+
+
+def answers(seed: int, count: int, careless: float, test: bool) -> list[tuple[Text, Text]]:
+    """(prompt, answer) as in `chats`: `count` of training questions, which may repeat, or of test questions, each at most
+    once."""
+    rng = random.Random(f"answers-{seed}-{test}")
+    pool = iter(prompts(seed, count, test)) if test else _asked(rng)
+    return [
+        (question.prompt, _answered(rng, question, rng.choice(question.right), careless))
+        for question in itertools.islice(pool, count)
+    ]
+
+
+def _answered(rng: random.Random, question: Question, answer: Sentence, careless: float) -> Text:
+    if rng.random() < careless:
+        return _careless(rng, question, answer)
+    talk = rng.random() < 0.2 and question.topic != "instructions"
+    return _politely(rng, answer) if talk else (answer,)
 
 
 def _careless(rng: random.Random, question: Question, answer: Sentence) -> Text:

@@ -1,0 +1,77 @@
+"""Paper B: does a reward model of one language optimise the policies of others, by best-of-n and by reinforcement learning?
+
+Each component has one loop over the labels of its steps, which `configure` shares out to as many pods as the placement has:
+36 trainings of six languages are one loop over two texts of 18 labels. Loops in loops, over sources and targets, would have a
+driver, an executor and their copies for each pair, and a server shows no run whose status exceeds 1 MB
+(docs/kubeflow.md).
+"""
+
+from functools import partial
+from typing import Any
+
+from kfp import dsl
+from kfp.dsl.base_component import BaseComponent
+
+from components.align import align
+from components.answer import answer
+from components.conclude import conclude
+from components.configure import configure
+from components.evaluate import evaluate
+from components.report import report
+from components.sample import sample
+from pipelines.cross_lingual_transfer import Place, reward_models
+from pipelines.placement import Placement
+from pipelines.platform import placed
+
+
+def _reuse(place: Place, left: dict[str, Any]) -> None:
+    """The tasks after the reward models: the component `reward` fine-tunes a language's policy, and then trains the reward
+    model that starts from it; `evaluate` also lets every reward model choose the best of n samples; `align` trains policies
+    by reinforcement learning, whose responses `answer` samples and scores."""
+    _, trained = reward_models(place, left)
+    with dsl.ParallelFor(left["sample"], name="samples") as steps:
+        sampled = place(sample(steps=steps)).after(trained)
+    with dsl.ParallelFor(left["evaluate"], name="evaluations") as steps:
+        evaluated = place(evaluate(steps=steps)).after(sampled)
+    with dsl.ParallelFor(left["align"], name="policies") as steps:
+        aligned = place(align(steps=steps)).after(evaluated)
+    with dsl.ParallelFor(left["answer"], name="answers") as steps:
+        answered = place(answer(steps=steps)).after(aligned)
+    place(report(steps="judge,register,reuse_report")).after(answered)
+
+
+def build(placement: Placement) -> BaseComponent:
+    """The pipeline, with its tasks on the hardware of the placement."""
+    place = partial(placed, placement=placement)
+
+    @dsl.pipeline(name="reuse-rewards")
+    def reuse_rewards(
+        base_model: str = "",
+        experiment: str = "",
+        experiment_name: str = "",
+        overrides: dict = {},  # noqa: B006
+        preset: str = "paper_b_summarization",
+        target_languages: list = [],  # noqa: B006
+    ) -> None:
+        """Fine-tune a policy and train a reward model in every language, and optimise every policy by every reward model.
+
+        Args:
+            base_model: Base model on the Hub, OWNER/NAME; if empty, the preset's.
+            experiment: A whole experiment in YAML on one line, with the fields of a file in configs/; if empty, the preset.
+            experiment_name: Name of the MLflow experiment; if empty, the preset's.
+            overrides: Any setting of any stage, such as {"best_of_n.n": 16, "rl.beta": 0.05}.
+            preset: An experiment of configs/ for this pipeline: paper_b_summarization, paper_b_dialog, demo_reuse.
+            target_languages: Languages beside the source, such as ["es", "ru"]; if empty, the preset's.
+        """
+        with dsl.ExitHandler(place(conclude(pipeline="reuse-rewards")), name="experiment"):
+            settled = place(
+                configure(
+                    pipeline="reuse-rewards", placement=placement.facts(), preset=preset, experiment=experiment,
+                    name=experiment_name, targets=target_languages, base_model=base_model, preferences=[], pairs=0,
+                    overrides=overrides,
+                )
+            )  # fmt: skip
+            with dsl.If(settled.outputs["Output"] != "0", name="work"):
+                _reuse(place, settled.outputs)
+
+    return reuse_rewards
