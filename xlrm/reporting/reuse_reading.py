@@ -136,7 +136,7 @@ def _validated(summary: Summary | None) -> list[str]:
 
 
 def digest(typology: str | None) -> str:
-    """Of the file of typological features; empty without one."""
+    """Digest of the file of typological features; empty without one."""
     return sha256_of(local_copy(typology)) if typology else ""
 
 

@@ -24,7 +24,7 @@ class TestedStatement:
     """What this run says of it."""
 
 
-_TESTS: dict[str, Callable[[Material], Outcome]] = {
+TESTS: dict[str, Callable[[Material], Outcome]] = {
     "translate_train": reuse_outcomes.translate_train,
     "english": reuse_outcomes.english_best,
     "figure_6": reuse_outcomes.figure_6,
@@ -62,7 +62,7 @@ def test(material: Material) -> list[TestedStatement]:
 
 
 def _outcome(key: str, material: Material) -> Outcome:
-    test = _TESTS.get(key)
+    test = TESTS.get(key)
     return test(material) if test else Outcome("not measured", "of the paper alone")
 
 
