@@ -11,6 +11,7 @@ from xlrm.evaluation.policy_gains import ObservedStep, PolicyGains
 from xlrm.evaluation.results import Estimate, EvaluationResults, JudgedItems, JudgeResults, Result, WinRate
 from xlrm.evaluation.statistics import mean_interval
 from xlrm.models import samples as sampled
+from xlrm.models.base_models import TINY
 from xlrm.registry.champion import Registered
 from xlrm.stages import reuse_report
 from xlrm.store.artifacts import Record
@@ -104,12 +105,12 @@ def record(stage: str, inputs: tuple[str, ...] = (), metrics: dict | None = None
 
 
 def lineage(
-    languages: tuple[str, ...] = LANGUAGES, model: str = "tiny", instruction: str | None = None
+    languages: tuple[str, ...] = LANGUAGES, model: str = TINY, instruction: str | None = None
 ) -> dict[str, Record]:
     at = "s3://key:secret@store/xlrm"
     records = {f"{at}/base": record("base", model=model), f"{at}/validate": record("validate")}
     for code in languages:
-        metrics = {"rows": 400.0, "rouge_l": 21.5}
+        metrics = {"demonstrations": 400.0, "heldout_rouge_l": 21.5, "steps": 100.0}
         records[f"{at}/sft/{code}"] = record("sft", (f"{at}/base",), metrics, language=code, instruction=instruction)
     for place, code in enumerate(languages):
         metrics = {"pairs": 500.0 + 10 * place}
