@@ -29,8 +29,9 @@ lint: $(VENV)/.installed  ## Check style, types, the direction of imports and th
 format: $(VENV)/.installed  ## Format the code
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-docs: $(VENV)/.installed  ## Write docs/configuration.md, the fields of experiments and placements
+docs: $(VENV)/.installed  ## Write docs/configuration.md, the fields of experiments and placements, and the tables of docs/paper_b.md
 	$(BIN)/python -m pipelines reference
+	$(BIN)/python -m xlrm.reporting.reuse_claims_page docs/paper_b.md
 
 compile: $(VENV)/.installed  ## Compile the pipelines into packages for a Kubeflow server
 	$(BIN)/python -m pipelines compile --output build

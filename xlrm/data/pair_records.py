@@ -5,6 +5,7 @@ both, the field must be among the messages of that beginning.
 """
 
 import itertools
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -70,6 +71,24 @@ def judgment_of(record: Row) -> Row:
         raise DataError("missing, and response has no messages to take it from", where="prompt")
     row = {"prompt": conversations.prompt(prompt), "response": conversations.response(response), "label": float(label)}
     return row | _kept(record, ("id", "subset", "section", "split"))
+
+
+def pairs_of_judgments(rows: Iterable[Row]) -> list[Row]:
+    """Every two single judgments on the same prompt, in the same subset, with different labels as a pair, whose chosen
+    response has the higher label (paper B, appendix C, of Seahorse: all pairs of summaries of a document). Its id is made of
+    both ids. Raises DataError for judgments of which no two make a pair."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(json.dumps([row["prompt"], row.get("subset")], ensure_ascii=False), []).append(row)
+    pairs = []
+    for one, other in (two for group in groups.values() for two in itertools.combinations(group, 2)):
+        if one["label"] != other["label"]:
+            better, worse = (one, other) if one["label"] > other["label"] else (other, one)
+            texts = {"prompt": one["prompt"], "chosen": better["response"], "rejected": worse["response"]}
+            pairs.append({"id": f"{better['id']}>{worse['id']}", **texts, **_kept(one, ("subset", "section"))})
+    if not pairs:
+        raise DataError("no two judgments have the same prompt and different labels, so there is no pair to judge")
+    return pairs
 
 
 def pair_of(record: Row) -> Row:

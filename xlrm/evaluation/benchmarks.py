@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xlrm import progress
-from xlrm.data import catalog, cleaning, pair_records
+from xlrm.data import catalog, cleaning, hub_sets, pair_records
 from xlrm.data.catalog import Dataset
 from xlrm.data.conversations import is_messages
+from xlrm.data.corpus_schema import is_judgment
 from xlrm.data.hub_sets import Loaded, Origin
 from xlrm.data.pair_records import SIDES
 from xlrm.data.phrasebook import questions
@@ -98,17 +99,30 @@ def load(name: str, language: str, count: int | None, seed: int, reading: Readin
     """Rows of a benchmark in the table, or of a file, all or a sample of `count`, each with its subset, its section, and
     the weight of its subset if the benchmark has weights.
 
-    A file's rows may have `subset` and `section`; a subset of RewardBench belongs to RewardBench's section and has its
-    weight. Raises ConfigError and DataError as `catalog.load` does, and DataError for a benchmark of the table that
-    lacks a section, for a prompt or responses that cannot be read, and for a reserved name of a section.
+    A file's rows may have `subset` and `section`, or be single judgments, whose pairs are the items; a subset of
+    RewardBench belongs to RewardBench's section and has its weight. Raises ConfigError and DataError as `catalog.load` does,
+    and DataError for a benchmark of the table that lacks a section, for a prompt or responses that cannot be read, and for a
+    reserved name of a section.
     """
-    loaded = catalog.load(TABLE, name, language, count, seed, SIDES, reading, _read)
+    loaded = _judgments(name, language, count, seed, reading) or catalog.load(
+        TABLE, name, language, count, seed, SIDES, reading, _read
+    )
     row = catalog.find(TABLE, name)
     benchmark = BENCHMARKS[row.name if row else _DEFAULT]
     items = rated(name, loaded.rows, benchmark)
     if row and benchmark.whole:
         _check_sections(name, items, benchmark.sections)
     return replace(loaded, rows=items, origin=_with_lost(name, loaded, items, benchmark))
+
+
+def _judgments(name: str, language: str, count: int | None, seed: int, reading: Reading) -> Loaded | None:
+    """Pairs of the single judgments in a file (`pair_records.pairs_of_judgments`); None for anything else."""
+    if not catalog.is_file(name) or not is_judgment(catalog.first_row(name, reading)):
+        return None
+    loaded = catalog.load(TABLE, name, language, None, seed, (), reading, pair_records.judgment_of)
+    with within(f"{name}: "):
+        pairs = pair_records.pairs_of_judgments(loaded.rows)
+    return hub_sets.take(name, replace(loaded, rows=pairs), count, seed)
 
 
 def _with_lost(name: str, loaded: Loaded, items: list[dict], benchmark: Benchmark) -> Origin:

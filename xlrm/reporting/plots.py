@@ -70,6 +70,18 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Spot:
+    """A point of two measurements, with the interval of its y if it has one."""
+
+    x: float
+    y: float
+    role: str
+    low: float | None = None
+    high: float | None = None
+    marker: str = "o"
+
+
+@dataclass(frozen=True)
 class Bar:
     """A value with its interval, in the pattern of its kind: matplotlib's hatch, empty for a filled bar."""
 
@@ -227,8 +239,32 @@ def _label(axes: "Axes", marks: list[Mark]) -> None:
             )  # fmt: skip
 
 
-def lines(name: str, series: list[Line], limits: tuple[float, float] | None, title: str) -> str:
-    """Values by step, as lines or as dots; panels of several models share `limits`."""
+def cloud(name: str, spots: list[Spot], across: float, x_label: str, y_label: str, upright: float | None = None) -> str:
+    """One dot with its whisker for each spot, a horizontal line at `across`, and a vertical one at `upright`."""
+    with _axes(name, 340, 260) as axes:
+        axes.axhline(across, color=_COLOUR["soft"], linewidth=1, zorder=0)
+        if upright is not None:
+            axes.axvline(upright, color=_COLOUR["soft"], linewidth=1, linestyle=(0, (3, 3)), zorder=0)
+        for spot in spots:
+            colour, filled = _COLOUR[spot.role], spot.marker == "o"
+            if spot.low is not None and spot.high is not None:
+                axes.plot((spot.x, spot.x), (spot.low, spot.high), color=colour, linewidth=1.2, alpha=0.45)
+            axes.plot(
+                spot.x, spot.y, spot.marker, markersize=6, markerfacecolor=colour if filled else "none",
+                markeredgecolor=_COLOUR["panel"] if filled else colour, markeredgewidth=1.1,
+            )  # fmt: skip
+        axes.margins(x=0.06)
+        axes.tick_params(axis="y", labelcolor=_COLOUR["soft"])
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        return _svg(axes, f"{y_label}, by {x_label}")
+
+
+def lines(
+    name: str, series: list[Line], limits: tuple[float, float] | None, title: str, x_label: str = "step",
+    ticks: dict[float, str] | None = None,
+) -> str:  # fmt: skip
+    """Values by step, as lines or as dots; panels of several models share `limits`. `ticks`: x -> label, for another scale."""
     with _axes(name, 236, 132) as axes:
         for line in series:
             dotted = line.dots or len(line.values) == 1  # one point makes no line
@@ -241,7 +277,9 @@ def lines(name: str, series: list[Line], limits: tuple[float, float] | None, tit
         axes.ticklabel_format(useOffset=False)
         axes.grid(axis="y", color=_COLOUR["line"], linewidth=0.6)
         axes.set_axisbelow(True)
-        axes.set_xlabel("step")
+        if ticks:
+            axes.set_xticks(list(ticks), list(ticks.values()))
+        axes.set_xlabel(x_label)
         return _svg(axes, title)
 
 

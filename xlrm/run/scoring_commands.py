@@ -2,6 +2,7 @@
 
 import contextlib
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -88,7 +89,7 @@ def evaluate(
     benchmark: Annotated[
         str,
         typer.Option(
-            help="Name of a benchmark, or a file of pairs or best-of-n lists; {language} in its path is the code."
+            help="Name of a benchmark, or a file of pairs, judgments or best-of-n lists; {language} in its path is the code."
         ),
     ],
     output: Annotated[
@@ -98,6 +99,12 @@ def evaluate(
     items: Annotated[int | None, typer.Option(help="Number of items, drawn by a seed (default: all).")] = None,
     ties: Annotated[str, typer.Option(help="How a pair with equal rewards counts: lost or half.")] = "lost",
     log: Annotated[str | None, typer.Option(help="MLflow experiment to log the accuracies to.")] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=VALUE,...", help="Settings of a judge, as in external.judge: prompt=dialog,orders=both."
+        ),
+    ] = None,
     columns: ColumnsOption = None,
     encoding: EncodingOption = None,
     *,
@@ -117,6 +124,8 @@ def evaluate(
         read = reading.of_options(columns or (), encoding)
         outputs.check_folder(output)
         quiet_transformers()
+        if judge:
+            scoring |= {"judge": _asked(model, judge)}
         tables = single.read_items(benchmark, chosen, items, read)
         stack.enter_context(locks.alone(output / ".lock", f"evaluate: {output}"))
         results = list(single.evaluate_all(model, tables, scoring, policy, output))
@@ -126,6 +135,22 @@ def evaluate(
     for table, result, folder in results:
         console().print(_results_table(_title(benchmark, table.language, result, ties), result))
         errors.print(f"written to {folder}", highlight=False)
+
+
+def _asked(model: str, options: Sequence[str]) -> dict[str, str]:
+    """Settings of a judge from `FIELD=VALUE,...`. Raises ConfigError for another form, for what `external.judge` does not
+    allow, and for a model that is no judge."""
+    from xlrm.evaluation import single
+    from xlrm.scorers.judges import pairwise
+
+    parts = [part.partition("=") for option in options for part in option.split(",")]
+    if not all(equals for _, equals, _ in parts):
+        raise ConfigError("FIELD=VALUE,... is required", where="--judge", value=",".join(options))
+    if not single.is_judge(model):
+        raise ConfigError("for judges only; it is a reward model", where="--judge", value=model)
+    fields = {name: value for name, _, value in parts}
+    checked(pairwise.Settings, fields, "xlrm evaluate --judge")
+    return fields
 
 
 def codes(option: str) -> list[str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from xlrm.reporting.published.paper_tables import csv_rows
+from xlrm.reporting.published.paper_tables import Claim, csv_rows
 
 Row = dict[str, float]
 """Code of the target language -> number."""
@@ -139,6 +139,27 @@ def figure_6(table: Literal[6, 7, 8, 9]) -> dict[str, dict[str, int]]:
         for row in csv_rows("paper_b_figure_6.csv")
         if int(row["table"]) == table
     }
+
+
+@dataclass(frozen=True)
+class Underivable:
+    """A statement that does not follow from the tables, nor contradicts them."""
+
+    where: str
+    sentence: str
+    lacks: str
+    """What the paper does not print."""
+
+
+@cache
+def claims() -> tuple[Claim, ...]:
+    """Statements that the tables confirm or contradict."""
+    return tuple(Claim(**row) for row in csv_rows("paper_b_claims.csv"))
+
+
+@cache
+def without_numbers() -> tuple[Underivable, ...]:
+    return tuple(Underivable(**row) for row in csv_rows("paper_b_without_numbers.csv"))
 
 
 @cache

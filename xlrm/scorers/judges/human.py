@@ -95,12 +95,13 @@ def read(file: str, language: str) -> list[Row]:
     return rows
 
 
-def sheet(pairs: Iterable[Pair], language: str, seed: int) -> list[dict]:
+def sheet(pairs: Iterable[Pair], language: str, seed: int, per_system: int | None = None) -> list[dict]:
     """Rows for people to fill in `preference` and `annotator`: responses without the names of their systems, in an order
     that follows from seed, prompt and responses, pairs in one too. A pair of equal responses is left out, and one that
-    several systems give is there once."""
+    several systems give is there once. `per_system`: number of pairs of each system, those of the first prompts by the seed,
+    which are the same for all systems as far as their responses differ from the reference's."""
     rows: dict[bytes, dict] = {}
-    for pair in pairs:
+    for pair in _chosen(pairs, seed, per_system):
         a_first = coin(seed, f"{pair.id}\0{pair.b}")
         first, second = (pair.a, pair.b) if a_first else (pair.b, pair.a)
         key = hashlib.sha256("\0".join([str(seed), pair.id, *sorted((first, second))]).encode()).digest()
@@ -108,6 +109,21 @@ def sheet(pairs: Iterable[Pair], language: str, seed: int) -> list[dict]:
             texts = {"pair": digest(pair.id, first, second), "prompt": pair.prompt, "first": first, "second": second}
             rows[key] = {"id": pair.id, "language": language, **texts, "preference": "", "annotator": ""}
     return [rows[key] for key in sorted(rows)]
+
+
+def _chosen(pairs: Iterable[Pair], seed: int, per_system: int | None) -> Iterable[Pair]:
+    if per_system is None:
+        return pairs
+    by_system: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        if pair.a != pair.b:
+            by_system.setdefault(pair.system, []).append(pair)
+    chosen = (sorted(own, key=lambda pair: _digest(seed, pair.id))[:per_system] for own in by_system.values())
+    return [pair for own in chosen for pair in own]
+
+
+def _digest(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
 
 
 def digest(prompt_id: str, first: str, second: str) -> str:

@@ -35,7 +35,8 @@ def bias(judged: Sequence[dict]) -> dict[str, float | None]:
     errors: verdicts that are unreadable. first: other verdicts that name the first response, a tie counting as half; 0.5
     for an unbiased judge, since the order is pseudo-random. For items judged in both orders also consistent: items in
     which the same response won twice; position_bias: items in which the first position won twice, minus those for the
-    second.
+    second. For credits between, of a judge that gives probabilities, also decided: items whose credit is above one half,
+    one half counting as half, which is the accuracy of a judge that has to decide (paper B, Table 5).
     """
     verdicts = [verdict for row in judged for verdict in row["verdicts"]]
     named = [verdict for verdict in verdicts if verdict != "error"]
@@ -46,6 +47,10 @@ def bias(judged: Sequence[dict]) -> dict[str, float | None]:
     if twice:
         shares["consistent"] = _share(twice.count(("A", "B")) + twice.count(("B", "A")), len(twice))
         shares["position_bias"] = _share(twice.count(("A", "A")) - twice.count(("B", "B")), len(twice))
+    if any(row.get("credit") not in (None, 0, 0.25, 0.5, 0.75, 1) for row in judged):
+        shares["decided"] = _share(
+            sum((row["credit"] > 0.5) + (row["credit"] == 0.5) / 2 for row in judged), len(judged)
+        )
     return shares
 
 

@@ -1,0 +1,139 @@
+"""Parts on variants of the experiment: translate-train, bilingual reward models, (back-)translated SFT data."""
+
+from collections.abc import Iterator
+
+from xlrm.analysis import source_ranking
+from xlrm.reporting import reuse_published
+from xlrm.reporting.documents import Cell, Grid
+from xlrm.reporting.published import paper_b
+from xlrm.reporting.results import language_name
+from xlrm.reporting.reuse_material import METHOD_NAMES, METHODS, Estimates, Material, Method, values_of
+from xlrm.reporting.reuse_parts import Matrix, Part, matrix
+from xlrm.reporting.wording import percent, points, points_range, signed
+
+NEEDS = {
+    "translate-train": "Translate-train (Table 17) is not in this run: it needs reward models trained on one language's "
+                       "data translated "
+    "into another, labelled as en>de.",
+    "bilingual": "Bilingual reward models (Figure 11, Table 25) are not in this run: they need an SFT and a reward model "
+                 "of two languages "
+    "together, labelled as de+en.",
+    "translated": "(Back-)translated SFT data (Figure 5, Tables 21 to 24) are not in this run: they need SFT policies trained on "
+    "demonstrations that were translated from another language, or there and back.",
+}  # fmt: skip
+
+
+def parts(material: Material) -> Iterator[Part]:
+    yield _translate_train(material)
+    yield _bilingual(material)
+    yield _sft(material)
+
+
+def missing(material: Material) -> list[str]:
+    """A sentence for each variant that the run lacks."""
+    lacking = {
+        "translate-train": not any(_translated(material, method) for method in METHODS),
+        "bilingual": not any(verdicts.further("+") for verdicts in material.verdicts),
+        "translated": not any(_is_translated(name) for name in material.trained_sft),
+    }
+    return [NEEDS[name] for name, absent in lacking.items() if absent]
+
+
+def _is_translated(name: str) -> bool:
+    return ">" in name
+
+
+def _translated(material: Material, method: Method) -> Estimates:
+    """Source -> target -> win rate of policies by reward models trained on translations into the target language."""
+    cells: Estimates = {}
+    verdicts = material.of(method)
+    for labeler, own in (verdicts.further(">") if verdicts else {}).items():
+        source, _, target = labeler.partition(">")
+        if target in own:
+            cells.setdefault(source, {})[target] = own[target]
+    return cells
+
+
+def _translate_train(material: Material) -> Part:
+    shown, sentences = [], []
+    for method in METHODS:
+        verdicts, cells = material.of(method), _translated(material, method)
+        if verdicts and cells:
+            shown.append(matrix(f"{_heading(method)}, translate-train", cells, material.languages))
+            result = source_ranking.contrast(values_of(verdicts.cells), values_of(cells))
+            sentences.append(
+                f"With {METHOD_NAMES[method]}, reward models that are transferred win {percent(result.first)} %, those "
+                "trained on translations "
+                f"{percent(result.second)} %: {points(result.difference.value)} points "
+                f"[{points_range(result.difference)}], above in "
+                f"{result.above} of {result.pairs} pairs."
+            )
+    if shown and (table := reuse_published.table(material, "best_of_n", reward_models="translate-train")):
+        shown.append(_published(material, table))
+    return Part(
+        "translate-train",
+        "Translate-train (Table 17)",
+        sentences,
+        shown,
+        files=("win_rates", "paper"),
+        stages=("judge",),
+    )
+
+
+def _published(material: Material, table: paper_b.Table) -> Matrix:
+    title = reuse_published.title(table, material)
+    return matrix(title[0].upper() + title[1:], reuse_published.cells(table, material), material.languages)
+
+
+def _heading(method: Method) -> str:
+    return METHOD_NAMES[method][0].upper() + METHOD_NAMES[method][1:]
+
+
+def _bilingual(material: Material) -> Part:
+    """Figure 11, Table 25: a bilingual reward model beside those of its languages."""
+    shown = []
+    for method in METHODS:
+        verdicts = material.of(method)
+        both = verdicts.further("+") if verdicts else {}
+        if verdicts and both:
+            single = {code for labeler in both for code in labeler.split("+")}
+            cells = {source: own for source, own in verdicts.cells.items() if source in single} | both
+            shown.append(matrix(f"{_heading(method)}, this run", cells, material.languages))
+    if shown and (table := reuse_published.table(material, "best_of_n", reward_models="bilingual")):
+        shown.append(_published(material, table))
+    return Part(
+        "bilingual", "Bilingual reward models (Figure 11, Table 25)", matrices=shown, files=("win_rates", "paper"),
+        stages=("judge",), short="Bilingual",
+    )  # fmt: skip
+
+
+def _sft(material: Material) -> Part:
+    """Figure 5(a), Table 21: measures of the SFT policies on their validation data."""
+    names = list(dict.fromkeys(name for own in material.trained_sft.values() for name in own if name in _SHOWN))
+    rows = [
+        [
+            Cell(language_name(language)),
+            *(Cell(_SHOWN[name].format(own[name]) if name in own else "–") for name in names),
+        ]
+        for language, own in material.trained_sft.items()
+    ]
+    if not rows or not names:
+        return Part("sft", "SFT policies (Figure 5a, Table 21)")
+    grids = [Grid("SFT policies", ("language", *(name.replace("_", " ") for name in names)), rows)]
+    organic = {code: value for code, value in paper_b.sft_rouge()["organic"].items() if code in material.languages}
+    if organic and material.task != "dialog":
+        row = [Cell(signed(value).lstrip("+")) for value in organic.values()]
+        title = f"The paper's Table 21, ROUGE-L of the monolingual SFT policies; {_differs(material)}"
+        grids.append(Grid(title, ("", *map(language_name, organic)), [[Cell("ROUGE-L"), *row]]))
+    return Part("sft", "SFT policies (Figure 5a, Table 21)", grids=grids, files=("sft",), stages=("sft",), short="SFT")
+
+
+def _differs(material: Material) -> str:
+    return "other models" if material.task else "other task (summarization) and models"
+
+
+_SHOWN = {
+    "rows": "{:,.0f}", "steps": "{:,.0f}", "rouge_l": "{:.1f}", "best_step": "{:,.0f}", "loss": "{:.3f}",
+    "heldout_loss": "{:.3f}", "validation_loss": "{:.3f}",
+}  # fmt: skip
+"""Metrics of the stage sft that are shown, and their form."""
