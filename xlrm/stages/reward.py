@@ -18,8 +18,10 @@ class Config(RewardTraining, InLanguages):
 
     language: str
     """Language of the training data, or several joined by +, such as en+es, for a multilingual reward model."""
-    mixture: Literal["split", "all"] = "split"
-    """With several languages: split takes each pair once, in a random one of them; all takes it in each."""
+    mixture: Literal["split", "all", "pool"] = "split"
+    """With several languages: split takes each pair once, in a random one of them; all takes it in each; both match pairs by
+    their ids. pool takes all rows of all languages as they are, for corpora that are no translations of each other (paper
+    B, appendix F)."""
     learning_rate: float = Field(1e-5, gt=0)
     """Peak learning rate (paper A: 1e-5)."""
     batch_size: int = Field(128, ge=1)
