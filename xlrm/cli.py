@@ -110,7 +110,9 @@ def estimate(
         corpus = artifacts.fetch(curated.uri, addresses.home() / "cache")
         section, wanted = loaded.stages.get("translate", {}), loaded.translated
         translated = workload.estimates(corpus, wanted, section, wanted, with_memory=True)
-        rows = forecast.rows(loaded, workloads.read(corpus), forecast.read_published(loaded), translated, loaded.of_pipeline)
+        rows = forecast.rows(
+            loaded, workloads.read(corpus), forecast.read_published(loaded), translated, loaded.of_pipeline
+        )
     terminal = console()
     terminal.print(_estimate_table(loaded.name, rows, shares))
     for why in dict.fromkeys(row.why for row in rows if row.why):

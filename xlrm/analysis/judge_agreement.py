@@ -68,7 +68,7 @@ def labelled_pairs(rows: Sequence[Mapping]) -> list[dict]:
     one first, and prompt, chosen, rejected and subset."""
     by_prompt: dict[str, list[Mapping]] = {}
     for row in rows:
-        by_prompt.setdefault(json.dumps(row["prompt"], sort_keys=True, ensure_ascii=False), []).append(row)
+        by_prompt.setdefault(json.dumps(row["prompt"], sort_keys=True, allow_nan=False), []).append(row)
     return [
         _pair(*sorted(both, key=lambda row: float(row["label"]) <= 0.5))
         for own in by_prompt.values()

@@ -35,7 +35,7 @@ def divergences(material: Material) -> Estimates:
 
 
 def correlation(material: Material) -> Divergence | None:
-    """Of the RL policies' divergence with their win rate; None for fewer than three cells."""
+    """Correlation of the RL policies' divergence with their win rate; None for fewer than three cells."""
     verdicts, cells = material.of("rl"), divergences(material)
     try:
         return policy_divergence.correlate(values_of(cells), values_of(verdicts.cells)) if verdicts else None

@@ -84,7 +84,8 @@ def translators_languages(asked: Experiment, stages: Stages) -> Iterator[ConfigE
                 yield ConfigError(
                     f"X-ALMA has no model for {source.name} to {LANGUAGES[code].name}",
                     where="translate.translator", value=translator,
-                    hint=f"it translates between English and any language with an x_alma_group, and {_groups()}",
+                    hint=f"it translates between English and any language with an x_alma_group, and {_groups()}; for other pairs "
+                    "translate into English, and that corpus into the language",
                 )  # fmt: skip
         if translator == "phrasebook":
             yield from _phrasebooks(asked, code, names)
