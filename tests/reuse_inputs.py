@@ -10,9 +10,12 @@ from xlrm.evaluation.best_of_n_results import BestOfNResults
 from xlrm.evaluation.policy_gains import ObservedStep, PolicyGains
 from xlrm.evaluation.results import Estimate, EvaluationResults, JudgedItems, JudgeResults, Result, WinRate
 from xlrm.evaluation.statistics import mean_interval
+from xlrm.models import samples as sampled
+from xlrm.models.base_models import TINY
 from xlrm.registry.champion import Registered
 from xlrm.stages import reuse_report
 from xlrm.store.artifacts import Record
+from xlrm.store.jsonl import write_jsonl
 
 LANGUAGES = ("de", "en", "es", "ru", "tr", "vi")
 SIZES = (1, 2, 4, 8)
@@ -102,12 +105,12 @@ def record(stage: str, inputs: tuple[str, ...] = (), metrics: dict | None = None
 
 
 def lineage(
-    languages: tuple[str, ...] = LANGUAGES, model: str = "tiny", instruction: str | None = None
+    languages: tuple[str, ...] = LANGUAGES, model: str = TINY, instruction: str | None = None
 ) -> dict[str, Record]:
     at = "s3://key:secret@store/xlrm"
     records = {f"{at}/base": record("base", model=model), f"{at}/validate": record("validate")}
     for code in languages:
-        metrics = {"rows": 400.0, "rouge_l": 21.5}
+        metrics = {"demonstrations": 400.0, "heldout_rouge_l": 21.5, "steps": 100.0}
         records[f"{at}/sft/{code}"] = record("sft", (f"{at}/base",), metrics, language=code, instruction=instruction)
     for place, code in enumerate(languages):
         metrics = {"pairs": 500.0 + 10 * place}
@@ -154,3 +157,29 @@ def run(given: dict, output: Path, languages: tuple[str, ...] = LANGUAGES, **con
     output.mkdir(parents=True)
     metrics = reuse_report.run(reuse_report.Config(languages=languages, **config), **given, output=output)
     return metrics, (output / "report.html").read_text(encoding="utf-8")
+
+
+def written_samples(folder: Path, best_of_n: Path, language: str, languages: tuple[str, ...]) -> Path:
+    """Responses of 60 prompts, and rewards of them: by the own reward model 1 for each word good, by others chance."""
+    rng = np.random.default_rng(0)
+    rows, rewards = [], []
+    for place in range(60):
+        words = [["good" if rng.random() < 0.5 else "bad" for _ in range(6)] for _ in range(3)]
+        texts = [" ".join(each) for each in words]
+        rows.append(
+            {
+                "id": f"{language}{place}",
+                "prompt": "say",
+                "responses": texts,
+                "finished": [True] * 3,
+                "languages": [language] * 3,
+            }
+        )
+        own = [float(each.count("good")) for each in words]
+        given = {code: own if code == language else rng.normal(size=3).tolist() for code in languages}
+        rewards.append({"id": f"{language}{place}", "subset": None, "rewards": given})
+    path = folder / sampled.file(0, "eval", language)
+    path.parent.mkdir(parents=True)
+    write_jsonl(path, rows)
+    write_jsonl(best_of_n / "rewards.jsonl", rewards)
+    return folder

@@ -48,7 +48,7 @@ DOORS = {
     "boto3": "xlrm.store.buckets",
     "botocore": "xlrm.store.buckets",
     "matplotlib": "xlrm.reporting.plots",
-    "sklearn": "xlrm.evaluation.length_control",
+    "sklearn": "xlrm.analysis.bag_of_words xlrm.evaluation.length_control",
     "openai": "xlrm.models.endpoint_engine",
     "vllm": "xlrm.models.vllm_engine",
     "fastapi": "xlrm.serving.web",
@@ -57,8 +57,8 @@ DOORS = {
     "kubernetes": "components._cluster pipelines.doctor",
 }
 """Heavy library -> the modules that import it, one but for a reason: TRL's trainers of rewards, pairs, samples and
-demonstrations are classes with hooks of their own, all in `training`; Kubernetes is asked by tasks in a cluster, and looked at
-from outside."""
+demonstrations are classes with hooks of their own, all in `training`; two regressions have nothing in common but
+scikit-learn; Kubernetes is asked by tasks in a cluster, and looked at from outside."""
 HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "mlflow", "great_expectations", "lingua", "matplotlib")
 
 

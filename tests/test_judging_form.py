@@ -101,12 +101,13 @@ document.querySelectorAll(".choose")[data.pairs.at(-2).first.startsWith("ours") 
 place = 0; memory = {};
 recall(); toFirstOpen();
 seen.push(document.getElementById("count").textContent);
-URL.createObjectURL = (blob) => { blob.text().then((text) => {
+window.Blob = function (parts, options) {
   const result = document.createElement("pre");
   result.id = "result";
-  result.textContent = JSON.stringify([seen, text]);
+  result.textContent = JSON.stringify([seen, parts.join("")]);
   document.body.append(result);
-}); return "about:blank#"; };
+};
+URL.createObjectURL = () => "about:blank#";
 HTMLAnchorElement.prototype.click = () => {};
 document.getElementById("download").click();
 </script>

@@ -79,13 +79,15 @@ def pairs_of_judgments(rows: Iterable[Row]) -> list[Row]:
     both ids. Raises DataError for judgments of which no two make a pair."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(json.dumps([row["prompt"], row.get("subset")], ensure_ascii=False), []).append(row)
+        groups.setdefault(
+            json.dumps([row["prompt"], row.get("subset")], ensure_ascii=False, allow_nan=False), []
+        ).append(row)
     pairs = []
-    for one, other in (two for group in groups.values() for two in itertools.combinations(group, 2)):
-        if one["label"] != other["label"]:
-            better, worse = (one, other) if one["label"] > other["label"] else (other, one)
-            texts = {"prompt": one["prompt"], "chosen": better["response"], "rejected": worse["response"]}
-            pairs.append({"id": f"{better['id']}>{worse['id']}", **texts, **_kept(one, ("subset", "section"))})
+    for two in (two for group in groups.values() for two in itertools.combinations(group, 2)):
+        worse, better = sorted(two, key=lambda row: row["label"])
+        if worse["label"] != better["label"]:
+            texts = {"prompt": better["prompt"], "chosen": better["response"], "rejected": worse["response"]}
+            pairs.append({"id": f"{better['id']}>{worse['id']}", **texts, **_kept(better, ("subset", "section"))})
     if not pairs:
         raise DataError("no two judgments have the same prompt and different labels, so there is no pair to judge")
     return pairs

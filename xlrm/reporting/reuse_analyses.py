@@ -89,7 +89,8 @@ def _quantities(material: Material) -> Grid | None:
         for code, place in quantities.from_order(quantities.MT5_FREQUENCY).items()
         if code in material.languages
     }
-    sft = {code: own["rows"] for code, own in material.trained_sft.items() if "rows" in own}
+    organic = {each.language: each.metrics for each in material.trained_sft if each.kind == "organic"}
+    sft = {code: own["demonstrations"] for code, own in organic.items() if "demonstrations" in own}
     named = {
         "rows of the reward model": {code: float(count) for code, count in material.facts.pairs.items()},
         "demonstrations of the SFT policy": sft,

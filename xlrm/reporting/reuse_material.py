@@ -18,6 +18,7 @@ from xlrm.registry.champion import Registered
 from xlrm.reporting.facts import Facts
 from xlrm.reporting.lineage import Made
 from xlrm.reporting.results import CHANCE
+from xlrm.reporting.reuse_sft import SftPolicy, TranslatedVerdict
 
 Method = Literal["best_of_n", "rl"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -70,8 +71,8 @@ class Material:
     """By method and judge; of a method, the judge that the experiment names comes first, members of a jury after it."""
     compared: dict[Method, OwnAndOther] = field(default_factory=dict)
     """Method -> win rates by the own and by other languages' reward models, by the first judge."""
-    trained_sft: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Language (`de+en` for both) -> metrics of the SFT model's training."""
+    trained_sft: list[SftPolicy] = field(default_factory=list)
+    translated: list[TranslatedVerdict] = field(default_factory=list)
     words: dict[str, dict[str, BagOfWords]] = field(default_factory=dict)
     """Target language -> reward model -> how far a bag of words predicts its rewards of the SFT policy's responses."""
     items: dict[Method, dict[str, list[JudgedItems]]] = field(default_factory=dict)

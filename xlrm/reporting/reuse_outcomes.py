@@ -34,7 +34,7 @@ def translate_train(material: Material) -> Outcome:
         above(result.difference),
         f"{percent(result.first)} against {percent(result.second)}{PERCENT}: {_points(result.difference)}; above in "
         f"{result.above} of {result.pairs} pairs.",
-        "variants",
+        "translate-train",
     )
 
 
@@ -216,7 +216,7 @@ def bilingual(material: Material) -> Outcome:
         "not decided" if not common else "no" if len(beyond) > len(common) / 2 else "yes" if not beyond else "not decided",
         f"{language_name(labeler)} minus English: mean {points(sum(differences) / len(differences))} points, "
         f"{points(min(differences))} to {points(max(differences))}; "
-        f"beyond both intervals in {len(beyond)} of {len(common)} targets.", "variants",
+        f"beyond both intervals in {len(beyond)} of {len(common)} targets.", "bilingual",
     )  # fmt: skip
 
 

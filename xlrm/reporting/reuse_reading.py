@@ -1,6 +1,6 @@
 """The material of the page on reused reward models, from the results of the stages and the records of their artifacts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import get_args
@@ -14,10 +14,10 @@ from xlrm.evaluation.results import EvaluationResults, JudgedItems, JudgeResults
 from xlrm.models import samples as sampled
 from xlrm.registry.champion import Registered
 from xlrm.reporting import lineage as provenance
-from xlrm.reporting import reuse_material
+from xlrm.reporting import reuse_material, reuse_sft
 from xlrm.reporting.facts import Facts
 from xlrm.reporting.reuse_material import Material, Method, Task
-from xlrm.store.artifacts import Record
+from xlrm.store.artifacts import Input, Record
 from xlrm.store.files import sha256_of
 from xlrm.store.jsonl import read_rows
 from xlrm.store.local_copies import local_copy
@@ -37,7 +37,7 @@ Judged = Mapping[Method, Sequence[tuple[JudgeResults, JudgedItems]]]
 def gather(
     languages: tuple[str, ...], run: str, lineage: dict[str, Record], validation: Summary | None, typology: str | None, *,
     evaluations: list[EvaluationResults], best_of_n: list[BestOfNResults], gains: list[PolicyGains], judged: Judged,
-    registered: Registered | None, notes: list[str], words: Words,
+    registered: Registered | None, notes: list[str], words: Words, translated: Sequence[JudgeResults] = (),
 ) -> Material:  # fmt: skip
     """Results in the order of `languages`, whatever the order of the inputs."""
     verdicts = {method: [each for each, _ in own] for method, own in judged.items()}
@@ -52,7 +52,8 @@ def gather(
         gains=_ordered(gains, languages),
         verdicts=[each for method, own in verdicts.items() for each in reuse_material.by_judge(method, own)],
         compared={method: result for method, result in compared.items() if result},
-        trained_sft=_sft(lineage),
+        trained_sft=reuse_sft.policies(lineage),
+        translated=reuse_sft.verdicts(translated),
         words=words,
         items={method: _items(own) for method, own in judged.items() if own},
         features=features(typology),
@@ -107,13 +108,18 @@ def _facts(run: str, lineage: dict[str, Record]) -> Facts:
     bases = [
         record.config["model"] for record in lineage.values() if record.stage == "base" and record.config.get("model")
     ]
+    evaluated = {given.uri for record in lineage.values() if record.stage == "evaluate" for given in _inputs(record)}
     pairs = {
         record.config["language"]: int(record.metrics["pairs"])
-        for record in lineage.values()
-        if record.stage == "reward" and "pairs" in record.metrics
+        for uri, record in lineage.items()
+        if record.stage == "reward" and "pairs" in record.metrics and (uri in evaluated or not evaluated)
     }
     ends = [record.started + timedelta(seconds=record.seconds) for record in lineage.values()]
     return Facts(run=run, bases=list(dict.fromkeys(bases)), pairs=pairs, finished=max(ends, default=None))
+
+
+def _inputs(record: Record) -> Iterator[Input]:
+    return (given for several in record.inputs.values() for given in several)
 
 
 def _task(lineage: dict[str, Record]) -> Task | None:
@@ -122,21 +128,12 @@ def _task(lineage: dict[str, Record]) -> Task | None:
     return next((task for task in given if task in get_args(Task)), None)
 
 
-def _sft(lineage: dict[str, Record]) -> dict[str, dict[str, float]]:
-    """Language (`de+en` for both) -> metrics of the stage sft."""
-    return {
-        str(record.config["language"]): dict(record.metrics)
-        for record in lineage.values()
-        if record.stage == "sft" and record.config.get("language")
-    }
-
-
 def _validated(summary: Summary | None) -> list[str]:
     return [f"{summary.rows_out:,} of {summary.rows_in:,} rows of the corpora passed validation."] if summary else []
 
 
 def digest(typology: str | None) -> str:
-    """Of the file of typological features; empty without one."""
+    """Digest of the file of typological features; empty without one."""
     return sha256_of(local_copy(typology)) if typology else ""
 
 

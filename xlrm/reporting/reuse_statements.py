@@ -24,7 +24,7 @@ class TestedStatement:
     """What this run says of it."""
 
 
-_TESTS: dict[str, Callable[[Material], Outcome]] = {
+TESTS: dict[str, Callable[[Material], Outcome]] = {
     "translate_train": reuse_outcomes.translate_train,
     "english": reuse_outcomes.english_best,
     "figure_6": reuse_outcomes.figure_6,
@@ -38,8 +38,8 @@ _TESTS: dict[str, Callable[[Material], Outcome]] = {
     "typology": reuse_explanations.typological,
     "baselines": reuse_explanations.above_majority,
     "expected_agreement": reuse_explanations.length_agreement,
-    "back_translation": reuse_explanations.translated_sft("no SFT policies on back-translated demonstrations"),
-    "translated_sft": reuse_explanations.translated_sft("no SFT policies on translated demonstrations"),
+    "back_translation": reuse_explanations.back_translation,
+    "translated_sft": reuse_explanations.translated_sft,
     "bilingual": reuse_outcomes.bilingual,
     "turkish_and_vietnamese": reuse_explanations.in_language,
     "improves": reuse_outcomes.improves,
@@ -62,7 +62,7 @@ def test(material: Material) -> list[TestedStatement]:
 
 
 def _outcome(key: str, material: Material) -> Outcome:
-    test = _TESTS.get(key)
+    test = TESTS.get(key)
     return test(material) if test else Outcome("not measured", "of the paper alone")
 
 

@@ -29,7 +29,8 @@ def gather(material: Material) -> dict[str, Table]:
         "taus": _table("method target tau", _taus(material)),
         "typology": _table("method feature same different mean_same mean_different t p p_bonferroni", _typology(material)),
         "words": _table("target source rows words r2_fitted chance r2_held_out", _words(material)),
-        "sft": _table("language metric value", _sft(material)),
+        "sft": _table("language data source metric value", _sft(material)),
+        "translated_sft": _table("language data source win_rate low high prompts", _translated(material)),
         "statements": _table("key where sentence papers_tables paper_verdict this_run verdict", _statements(material)),
         "artifacts": _table("number stage run made_from seconds peak_memory_mib digest mlflow_run uri", _artifacts(material)),
     }  # fmt: skip
@@ -135,8 +136,13 @@ def _words(material: Material) -> Iterator[tuple]:
 
 
 def _sft(material: Material) -> Iterator[tuple]:
-    for language, own in material.trained_sft.items():
-        yield from ((language, name, value) for name, value in own.items())
+    for each in material.trained_sft:
+        yield from ((each.language, each.kind, each.source, name, value) for name, value in each.metrics.items())
+
+
+def _translated(material: Material) -> Iterator[tuple]:
+    for each in material.translated:
+        yield each.language, each.kind, each.source, each.rate.win_rate, *each.rate.interval, each.rate.items
 
 
 def _statements(material: Material) -> Iterator[tuple]:

@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 
 from xlrm.analysis import source_ranking
-from xlrm.reporting import reuse_published
-from xlrm.reporting.documents import Cell, Grid
+from xlrm.reporting import reuse_published, reuse_sft
 from xlrm.reporting.published import paper_b
-from xlrm.reporting.results import language_name
 from xlrm.reporting.reuse_material import METHOD_NAMES, METHODS, Estimates, Material, Method, values_of
 from xlrm.reporting.reuse_parts import Matrix, Part, matrix
-from xlrm.reporting.wording import percent, points, points_range, signed
+from xlrm.reporting.wording import percent, points, points_range
 
 NEEDS = {
     "translate-train": "Translate-train (Table 17) is not in this run: it needs reward models trained on one language's "
@@ -26,7 +24,7 @@ NEEDS = {
 def parts(material: Material) -> Iterator[Part]:
     yield _translate_train(material)
     yield _bilingual(material)
-    yield _sft(material)
+    yield reuse_sft.part(material.trained_sft, material.translated, material.languages, material.task)
 
 
 def missing(material: Material) -> list[str]:
@@ -34,13 +32,9 @@ def missing(material: Material) -> list[str]:
     lacking = {
         "translate-train": not any(_translated(material, method) for method in METHODS),
         "bilingual": not any(verdicts.further("+") for verdicts in material.verdicts),
-        "translated": not any(_is_translated(name) for name in material.trained_sft),
+        "translated": all(policy.kind == "organic" for policy in material.trained_sft),
     }
     return [NEEDS[name] for name, absent in lacking.items() if absent]
-
-
-def _is_translated(name: str) -> bool:
-    return ">" in name
 
 
 def _translated(material: Material, method: Method) -> Estimates:
@@ -105,35 +99,3 @@ def _bilingual(material: Material) -> Part:
         "bilingual", "Bilingual reward models (Figure 11, Table 25)", matrices=shown, files=("win_rates", "paper"),
         stages=("judge",), short="Bilingual",
     )  # fmt: skip
-
-
-def _sft(material: Material) -> Part:
-    """Figure 5(a), Table 21: measures of the SFT policies on their validation data."""
-    names = list(dict.fromkeys(name for own in material.trained_sft.values() for name in own if name in _SHOWN))
-    rows = [
-        [
-            Cell(language_name(language)),
-            *(Cell(_SHOWN[name].format(own[name]) if name in own else "–") for name in names),
-        ]
-        for language, own in material.trained_sft.items()
-    ]
-    if not rows or not names:
-        return Part("sft", "SFT policies (Figure 5a, Table 21)")
-    grids = [Grid("SFT policies", ("language", *(name.replace("_", " ") for name in names)), rows)]
-    organic = {code: value for code, value in paper_b.sft_rouge()["organic"].items() if code in material.languages}
-    if organic and material.task != "dialog":
-        row = [Cell(signed(value).lstrip("+")) for value in organic.values()]
-        title = f"The paper's Table 21, ROUGE-L of the monolingual SFT policies; {_differs(material)}"
-        grids.append(Grid(title, ("", *map(language_name, organic)), [[Cell("ROUGE-L"), *row]]))
-    return Part("sft", "SFT policies (Figure 5a, Table 21)", grids=grids, files=("sft",), stages=("sft",), short="SFT")
-
-
-def _differs(material: Material) -> str:
-    return "other models" if material.task else "other task (summarization) and models"
-
-
-_SHOWN = {
-    "rows": "{:,.0f}", "steps": "{:,.0f}", "rouge_l": "{:.1f}", "best_step": "{:,.0f}", "loss": "{:.3f}",
-    "heldout_loss": "{:.3f}", "validation_loss": "{:.3f}",
-}  # fmt: skip
-"""Metrics of the stage sft that are shown, and their form."""

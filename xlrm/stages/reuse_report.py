@@ -36,7 +36,8 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
     return {
         "corpora": (Summary.FILE,), "curated": (DataCard.FILE,), "evaluations": (EvaluationResults.FILE,), "samples": samples,
         "best_of_n": (BestOfNResults.FILE, reuse_reading.REWARDS), "gains": (PolicyGains.FILE,),
-        "verdicts_best_of_n": verdicts, "verdicts_rl": verdicts, "sft": (), "registered": (Registered.FILE,),
+        "verdicts_best_of_n": verdicts, "verdicts_rl": verdicts, "verdicts_translated": verdicts[:1], "sft": (),
+        "sft_translated": (), "registered": (Registered.FILE,),
     }  # fmt: skip
 
 
@@ -49,14 +50,15 @@ def run(
     config: Config, *, lineage: dict[str, Record], output: Path, corpora: Path | None = None, curated: Path | None = None,
     evaluations: list[Path] | None = None, best_of_n: list[Path] | None = None, gains: list[Path] | None = None,
     verdicts_best_of_n: list[Path] | None = None, verdicts_rl: list[Path] | None = None, sft: list[Path] | None = None,
-    registered: Path | None = None, samples: list[Path] | None = None,
+    registered: Path | None = None, samples: list[Path] | None = None, sft_translated: list[Path] | None = None,
+    verdicts_translated: list[Path] | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Writes report.html, report.md and tables/*.csv. A part without its input is left out, and the page says how to get it.
 
-    All but `corpora`, `curated` and `registered` have an artifact for each language; those of several judges follow each
-    other. Metrics: mean win rates METHOD/own, METHOD/cross and their METHOD/difference, METHOD being best_of_n or rl;
-    `best_source/METHOD/SOURCE`, targets for which a source is the best; `statements/VERDICT`. Raises DataError for results that
-    cannot be read.
+    All but `corpora`, `curated` and `registered` have an artifact for each language, and several judges' follow each other. Of
+    `sft` and `sft_translated` only the records count. Metrics: mean win rates METHOD/own, METHOD/cross and METHOD/difference,
+    METHOD being best_of_n or rl; `best_source/METHOD/SOURCE`, targets for which a source is the best; `statements/VERDICT`.
+    Raises DataError for results that cannot be read.
     """
     folders: dict[Method, list[Path]] = {"best_of_n": verdicts_best_of_n or [], "rl": verdicts_rl or []}
     card = DataCard.find(curated)
@@ -70,6 +72,7 @@ def run(
         },
         registered=Registered.find(registered),
         notes=data_card.notes(card) if card else [],
+        translated=[JudgeResults.read(folder) for folder in verdicts_translated or []],
         words=reuse_reading.words(config.languages, samples or [], best_of_n or []),
     )  # fmt: skip
     reuse_page.write(material, config.title, output)
