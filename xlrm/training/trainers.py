@@ -25,7 +25,7 @@ from xlrm.training.recipes import ConversationTraining, RewardTraining, Training
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 Row = dict[str, Any]
 _OF_BITSANDBYTES = ("paged_", "lion_", "ademamix", "adamw_8bit", "adamw_bnb_", "rmsprop_bnb")
@@ -195,10 +195,12 @@ def _check_installed(config: TrainingConfig) -> None:
             ) from error  # fmt: skip
 
 
-def load_policy(folder: Path) -> tuple[Any, Any]:
+def load_policy(folder: Path, config: "PretrainedConfig | None" = None) -> tuple[Any, Any]:
     """Tokenizer and network of a policy to train, which computes without padding where it can. A pad token beyond the
-    embeddings is none: TRL then pads with EOS, and masks it."""
-    tokenizer, model = loading.load_tokenizer(folder), loading.load_causal_lm(folder)
+    embeddings is none: TRL then pads with EOS, and masks it. `config`: that of the network, for a training that knows
+    encoder-decoders."""
+    tokenizer = loading.load_tokenizer(folder)
+    model = loading.load_language_model(folder, config) if config else loading.load_causal_lm(folder)
     embeddings: Any = model.get_input_embeddings()
     if (tokenizer.pad_token_id or 0) >= embeddings.num_embeddings:
         tokenizer.pad_token = None
