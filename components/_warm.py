@@ -24,8 +24,18 @@ from xlrm.run.steps import Step
 
 ALWAYS = ("mlflow", "xlrm.run.runner")
 OF_IMAGE = {
-    "train": ("torch", "transformers:AutoModelForCausalLM", "transformers:AutoTokenizer", "transformers:PreTrainedModel"),
-    "sample": ("torch", "transformers:AutoModelForCausalLM", "transformers:AutoTokenizer", "transformers:PreTrainedModel"),
+    "train": (
+        "torch",
+        "transformers:AutoModelForCausalLM",
+        "transformers:AutoTokenizer",
+        "transformers:PreTrainedModel",
+    ),
+    "sample": (
+        "torch",
+        "transformers:AutoModelForCausalLM",
+        "transformers:AutoTokenizer",
+        "transformers:PreTrainedModel",
+    ),
 }
 """Image -> modules that its steps load, some with a name whose look-up loads more."""
 OF_TRAININGS = ("trl:RewardTrainer", "trl:DPOTrainer", "trl:GRPOTrainer", "datasets")

@@ -89,9 +89,7 @@ def _failed(name: str, root: Path, failure: local_tasks.Failure | None, error: R
     return 2 if failure.status == 2 else 1
 
 
-def _run_locally(
-    name: str, loaded: experiment.Experiment, root: Path, tasks: local_tasks.Tasks, runner: str
-) -> Path:
+def _run_locally(name: str, loaded: experiment.Experiment, root: Path, tasks: local_tasks.Tasks, runner: str) -> Path:
     """Runs the pipeline of this name and returns the path of a copy of its report. Raises RuntimeError if a task fails, and
     XlrmError."""
     from kfp import local

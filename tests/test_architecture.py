@@ -40,7 +40,7 @@ COMPONENTS = tuple(
 )
 
 DOORS = {
-    "trl": "xlrm.training.dpo xlrm.training.online_rl xlrm.training.trainers",
+    "trl": "xlrm.training.dpo xlrm.training.online_rl xlrm.training.sft xlrm.training.trainers",
     "peft": "xlrm.training.trainers",
     "great_expectations": "xlrm.validation.suite",
     "lingua": "xlrm.validation.language_id",
@@ -48,7 +48,7 @@ DOORS = {
     "boto3": "xlrm.store.buckets",
     "botocore": "xlrm.store.buckets",
     "matplotlib": "xlrm.reporting.plots",
-    "sklearn": "xlrm.evaluation.length_control",
+    "sklearn": "xlrm.analysis.bag_of_words xlrm.evaluation.length_control",
     "openai": "xlrm.models.endpoint_engine",
     "vllm": "xlrm.models.vllm_engine",
     "fastapi": "xlrm.serving.web",
@@ -56,8 +56,9 @@ DOORS = {
     "prometheus_client": "xlrm.serving.metrics",
     "kubernetes": "components._cluster pipelines.doctor",
 }
-"""Heavy library -> the modules that import it, one but for a reason: TRL's trainers of rewards, pairs and samples are classes
-with hooks of their own, all in `training`; Kubernetes is asked by tasks in a cluster, and looked at from outside."""
+"""Heavy library -> the modules that import it, one but for a reason: TRL's trainers of rewards, pairs, samples and
+demonstrations are classes with hooks of their own, all in `training`; two regressions have nothing in common but
+scikit-learn; Kubernetes is asked by tasks in a cluster, and looked at from outside."""
 HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "mlflow", "great_expectations", "lingua", "matplotlib")
 
 

@@ -12,6 +12,7 @@ from xlrm.errors import ConfigError, DataError
 from xlrm.run import experiment
 from xlrm.stages import curate, reward, validate
 from xlrm.store.jsonl import read_rows, write_jsonl
+from xlrm.training import heldout
 
 SENTENCES = ("The sky is blue today.", "Water boils when it is hot.", "A week has seven days.", "Snow falls in winter.")
 BENCHMARK = [
@@ -126,3 +127,87 @@ def test_translations_of_judgments_are_compared_with_their_sources(tmp_path: Pat
     kept = read_rows(tmp_path / "v" / "es" / "preferences.jsonl")
     assert [row["id"] for row in kept] == [f"judged-{i}" for i in range(24) if i not in (5, 6)]
     assert {row["label"] for row in kept} == {0.0, 0.5, 1.0}
+
+
+# Splits, and corpora that are no translations of each other
+
+
+def documents(count: int = 10, **more: object) -> list[dict]:
+    """Three summaries of each document."""
+    return [
+        {"prompt": f"Sum up report number {i} of the harbour, please.", "response": f"{SENTENCES[j]} That was report {i}.",
+         "label": j % 2, **more}
+        for i in range(count) for j in range(3)
+    ]  # fmt: skip
+
+
+def test_the_summaries_of_a_document_stay_together(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "mine.jsonl", documents())
+    made = config(tmp_path, "mine.jsonl", train_share=0.7, clean=[])
+    curate.run(made, output=tmp_path / "en")
+    train, held = (read_rows(tmp_path / "en" / f"{name}.jsonl") for name in ("preferences", "heldout"))
+    assert (len(train), len(held)) == (21, 9)
+    assert not {row["prompt"] for row in train} & {row["prompt"] for row in held}
+    curate.run(made.model_copy(update={"language": "es"}), source=tmp_path / "en", output=tmp_path / "es")
+    apart = curate.Config.model_validate({**made.model_dump(), "train_share": 1.0})
+    metrics = curate.run(apart, output=tmp_path / "whole")
+    assert metrics["preferences"] == 30 and "heldout_pairs" not in metrics
+    with refused(DataError, "curate.benchmark", "heldout"):
+        curate.run(
+            curate.Config.model_validate({**made.model_dump(), "benchmark": "heldout"}), output=tmp_path / "tested"
+        )
+
+
+def test_a_split_that_the_data_has_is_kept(tmp_path: Path) -> None:
+    rows = [*documents(4, split="train"), *documents(2, split="validation"), {**judged(1)[0], "split": "dev"}]
+    rows = [row | {"id": f"r{i}"} for i, row in enumerate(rows)]
+    write_jsonl(tmp_path / "mine.jsonl", rows)
+    made = config(tmp_path, "mine.jsonl", max_reject_share=0.1, clean=[])
+    curate.run(made, output=tmp_path / "en")
+    train, held = (read_rows(tmp_path / "en" / f"{name}.jsonl") for name in ("preferences", "heldout"))
+    assert [row["id"] for row in train] == [f"r{i}" for i in range(12)]
+    assert [row["id"] for row in held] == [f"r{i}" for i in range(12, 18)]
+    assert not any("split" in row for row in train + held)
+    assert "split=" in read_rows(tmp_path / "en" / "rejects.jsonl")[0]["reason"]
+    capped = made.model_copy(update={"heldout_pairs": 2})
+    assert curate.run(capped, output=tmp_path / "capped")["heldout_pairs"] == 2
+    write_jsonl(tmp_path / "mine.jsonl", documents(2, split="validation"))
+    with refused(DataError, "curate.preferences", 6):
+        curate.run(made, output=tmp_path / "none")
+
+
+def test_pairs_with_a_split_can_be_the_benchmark(tmp_path: Path) -> None:
+    pairs = [
+        {
+            "prompt": f"Which number comes after {i}?",
+            "chosen": f"It is {i + 1}.",
+            "rejected": "No idea.",
+            "split": split,
+        }
+        for i, split in enumerate(["train"] * 6 + ["validation"] * 3)
+    ]
+    write_jsonl(tmp_path / "mine.jsonl", pairs)
+    made = curate.Config(preferences=(str(tmp_path / "mine.jsonl"),), benchmark="heldout", train_share=0.5, clean=())
+    curate.run(made, output=tmp_path / "en")
+    bench = read_rows(tmp_path / "en" / "benchmark.jsonl")
+    assert [row["prompt"] for row in bench] == [pair["prompt"] for pair in pairs[6:]]
+    assert len(read_rows(tmp_path / "en" / "preferences.jsonl")) == 6
+
+
+def test_languages_with_ids_of_their_own_are_validated_and_pooled(tmp_path: Path) -> None:
+    codes = ("en", "de", "vi")
+    for seed, code in enumerate(codes):
+        made = curate.Config(
+            language=code, preferences=("phrasebook-judgments",), pairs=40 + 10 * seed, benchmark=None, seed=seed
+        )
+        curate.run(made, source=tmp_path / "en" if seed else None, output=tmp_path / code)
+    own = [tmp_path / code for code in codes[1:]]
+    validate.run(validate.Config(), source=tmp_path / "en", own=own, output=tmp_path / "v")
+    by_language = {code: read_rows(tmp_path / "v" / code / "preferences.jsonl") for code in codes}
+    pooled = reward.Config(language="en+de+vi", loss="pointwise", mixture="pool")
+    assert reward.training_rows(pooled, tmp_path / "v") == [row for rows in by_language.values() for row in rows]
+    held = heldout.rows(tmp_path / "v", list(codes), reward.required(pooled))
+    assert len(held) == sum(len(read_rows(tmp_path / "v" / code / "heldout.jsonl")) for code in codes) > 12
+    assert {row["label"] for row in held} == {0.0, 1.0}
+    with refused(ConfigError, "reward.loss", "bradley_terry"):
+        reward.training_rows(reward.Config(language="en+de", mixture="pool"), tmp_path / "v")

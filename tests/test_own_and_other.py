@@ -21,7 +21,9 @@ def test_means_over_targets_and_sources() -> None:
     assert result.own.value == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert result.other.value == pytest.approx((3 / 8 + 1 / 2) / 2)
     assert result.difference.value == pytest.approx(result.other.value - result.own.value)
-    assert {on: each.value for on, each in result.difference_by_target.items()} == pytest.approx({"de": -3 / 8, "en": 0})
+    assert {on: each.value for on, each in result.difference_by_target.items()} == pytest.approx(
+        {"de": -3 / 8, "en": 0}
+    )
     assert result.pairs == 4
 
 
@@ -57,7 +59,8 @@ def test_a_prompt_in_several_languages_is_drawn_once() -> None:
     values = [float(i % 2) for i in range(200)]
     alike = {code: shares(de=values, en=values) for code in ("de", "en")}
     apart = {
-        code: {s: {f"{code}{name}": v for name, v in own.items()} for s, own in by.items()} for code, by in alike.items()
+        code: {s: {f"{code}{name}": v for name, v in own.items()} for s, own in by.items()}
+        for code, by in alike.items()
     }
     together, separate = own_and_other.compare(alike), own_and_other.compare(apart)
     assert together is not None and separate is not None

@@ -19,7 +19,8 @@ from xlrm.errors import ArtifactError, ConfigError, DataError, GateError
 from xlrm.run import runner, sections
 from xlrm.run.experiment import STAGES, Experiment, stage_config, stage_module
 from xlrm.run.runner import run_stage
-from xlrm.run.steps import steps
+from xlrm.run.sections import CROSS_LINGUAL, REUSE
+from xlrm.run.steps import Step, steps
 from xlrm.store import addresses, artifacts, fields, objects, provenance
 from xlrm.translation import translators
 
@@ -64,36 +65,63 @@ def test_only_the_files_a_stage_reads_count(monkeypatch) -> None:
 
 
 PLANNED = {("plan", "translate", field) for field in translators.Settings.model_fields} | {
-    ("translate", "plan", "shards"), ("translate", "validate", "limits"),
-    ("curate", "sample", "eval_prompts"), ("judge", "rl", "method"),
+    ("translate", "plan", "shards"), ("translate", "validate", "limits"), ("curate", "sample", "eval_prompts"),
 }  # fmt: skip
 """(stage, section, field) where a field of another section counts: an estimate is of the translator, a shard is one of
-`plan.shards`, translations are checked with the limits that `validate` has, a corpus is free of the prompts that policies are
-judged by, and a policy trained online is named by its method."""
+`plan.shards`, translations are checked with the limits that `validate` has, and a corpus is free of the prompts that policies
+are judged by."""
+PLANNED_IN = {
+    CROSS_LINGUAL: {("judge", "rl", "method")},
+    REUSE: {("sample", "best_of_n", "n"), *(
+        (stage, "reward", field) for stage in ("best_of_n", "judge") for field in ("bilingual", "translate_train")
+    )},
+}  # fmt: skip
+"""The same for one pipeline: a policy trained online is named by its method; best-of-n has its candidates sampled, and further
+reward models choose among them."""
 TRIED: dict[str, Any] = {
     "plan.shards": 2,
     "sample.shards": 2,
     "judge.max_usd": 9.0,
     "validate.limits": {"loop_times": 9},
+    "best_of_n.n": 8,
+    "reward.bilingual": ("en+es",),
+    "reward.translate_train": True,
+    "sft.translated": ("translated", "round_trip"),
 }
 """Values to try, where a pipeline has use for the field."""
 
 
-def config_of(stage: str, sections: dict) -> BaseModel:
-    """The config that a pipeline gives to a stage, for an experiment of these sections."""
+def made_by(pipeline: str, sections: dict) -> list[Step]:
+    """The steps of an experiment of these sections."""
     given = settings.sections(**{"rl": {}} | sections)
-    made = steps("cross-lingual-transfer", Experiment(name="test", targets=("es",), stages=given))
-    return stage_config(stage, next(step.config for step in made.values() if step.stage == stage))
+    return list(steps(pipeline, Experiment(name="test", pipeline=pipeline, targets=("es",), stages=given)).values())
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_no_field_of_another_section_counts(stage: str) -> None:
-    before = fields.counted(config_of(stage, {}))
+MADE = [
+    (pipeline, stage) for pipeline in PLANNED_IN for stage in sorted({step.stage for step in made_by(pipeline, {})})
+]
+"""Each pipeline with the stages that it has."""
+
+
+def config_of(stage: str, sections: dict, pipeline: str = "") -> BaseModel:
+    """The config that a pipeline (without one, the first that has it) gives to a stage, for an experiment of these sections."""
+    pipeline = pipeline or next(name for name, other in MADE if other == stage)
+    return stage_config(stage, next(step.config for step in made_by(pipeline, sections) if step.stage == stage))
+
+
+@pytest.mark.parametrize(("pipeline", "stage"), MADE)
+def test_no_field_of_another_section_counts(pipeline: str, stage: str) -> None:
+    before = fields.counted(config_of(stage, {}, pipeline))
+    planned = PLANNED | PLANNED_IN[pipeline]
     for other in set(STAGES) - {stage}:
         for field in stage_module(other).Config.model_fields:
             value = TRIED.get(f"{other}.{field}", "changed")
-            changed = fields.counted(config_of(stage, {other: {field: value}}))
-            assert (changed == before) is ((stage, other, field) not in PLANNED), f"{other}.{field}"
+            changed = fields.counted(config_of(stage, {other: {field: value}}, pipeline))
+            assert (changed == before) is ((stage, other, field) not in planned), f"{other}.{field}"
+
+
+def test_every_stage_is_in_a_pipeline() -> None:
+    assert {stage for _, stage in MADE} == set(STAGES)
 
 
 def changes(config: BaseModel):
@@ -113,13 +141,14 @@ PRICES = {"usd_per_gpu_hour", "max_gpu_hours", "max_usd", "rows", "prompt_tokens
 SCORING = {"batch_tokens", "device", "processes"}
 ASKING = {"parallel", "retries", "timeout_seconds", "answer_tokens", "max_usd"}
 NOT_COUNTED = {
-    "align": {"save_steps"}, "evaluate": SCORING, "external": {*SCORING, *(f"judge.{one}" for one in ASKING)},
+    "align": {"save_steps"}, "best_of_n": SCORING, "evaluate": SCORING, "gains": SCORING, "sft": {"save_steps"},
+    "external": {*SCORING, *(f"judge.{one}" for one in ASKING)},
     "judge": {*ASKING, *(f"scoring.{one}" for one in SCORING)},
-    "plan": PRICES, "rank": SCORING, "represent": {"batch_tokens"}, "reward": {"save_steps"},
+    "plan": PRICES, "rank": SCORING, "represent": {"batch_tokens"}, "reward": {"save_steps", "translate_train"},
     "rl": {"save_steps", "generation_batch", "reward_patience_seconds"},
     "sample": {"shards", "parallel", "retries", "timeout_seconds", "usd_per_million", "max_usd"},
 }  # fmt: skip
-"""Fields of speed, patience, prices and estimates, by stage."""
+"""Fields of speed, patience, prices and estimates, and of what further steps a pipeline has, by stage."""
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
@@ -177,14 +206,14 @@ def test_a_file_that_a_stage_does_not_read_does_not_count(stage: str, tmp_path) 
     config = config_of(stage, {})
     for given, patterns in stage_module(stage).reads(config).items():
         files = dict.fromkeys(patterns, "read") | {"other.txt": "not read"}
-        last = patterns[-1]
-        changes = {"same": {}, "unread": {"other.txt": "changed"}, "read": {last: "changed"}}
+        changes = {"same": {}, "unread": {"other.txt": "changed"}, "read": dict.fromkeys(patterns[-1:], "changed")}
         digests = {}
         for name, change in changes.items():
             uri = stored(files | change, tmp_path / f"{given}-{name}")
             (one,) = runner._given(stage, config, {given: uri})[given]
             digests[name] = one.digest
-        assert digests["same"] == digests["unread"] != digests["read"]
+        assert digests["same"] == digests["unread"]
+        assert (digests["read"] != digests["same"]) is bool(patterns), "no pattern: it is given for its record alone"
 
 
 def test_the_code_of_a_stage_is_what_it_imports() -> None:

@@ -117,12 +117,6 @@ def test_bonferroni_counts_features_without_a_test():
     assert typology.measure(win_rates, values).significant_after_bonferroni() == ("1A",)
 
 
-def test_bound_of_best_of_n():
-    assert policy_divergence.best_of_n_bound(1) == 0
-    assert policy_divergence.best_of_n_bound(4) == pytest.approx(1.3862944 - 0.75)
-    assert policy_divergence.best_of_n_bound(64) == pytest.approx(3.1745, abs=5e-5)
-
-
 def test_divergence_and_win_rate():
     divergences = {"a": {"a": 1.0, "b": 2.0}, "b": {"a": 3.0, "b": 4.0}}
     win_rates = {"a": {"a": 1.0, "b": 3.0}, "b": {"a": 2.0, "b": 4.0}}

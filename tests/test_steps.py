@@ -12,6 +12,7 @@ from configs import PRESETS
 from pipelines.platform import GIVEN
 from xlrm.errors import ConfigError
 from xlrm.run.experiment import STAGES, build, load, stage_config, stage_module
+from xlrm.run.sections import CROSS_LINGUAL, RETRAIN
 from xlrm.run.steps import PIPELINES, Step, steps
 
 TARGETS = ["es", "it", "ko", "zh", "de", "ru", "tr", "vi"]
@@ -41,14 +42,15 @@ def test_a_step_takes_what_its_stage_takes_from_steps_before_it(pipeline: str) -
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("pipeline", PIPELINES)
-def test_every_step_of_a_shipped_experiment_has_a_config_that_holds(pipeline: str, preset: str) -> None:
-    for step in steps(pipeline, load(PRESETS[preset])).values():
+def test_every_step_of_a_shipped_experiment_has_a_config_that_holds(preset: str) -> None:
+    loaded = load(PRESETS[preset])
+    pipelines = (loaded.pipeline,) if loaded.pipeline else (CROSS_LINGUAL, RETRAIN)
+    for step in (step for pipeline in pipelines for step in steps(pipeline, loaded).values()):
         config = stage_config(step.stage, step.config)
         assert all(getattr(config, field) is not None for field in step.config if step.config[field] is not None)
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("pipeline", (CROSS_LINGUAL, RETRAIN))
 def test_translations_are_checked_with_the_limits_of_validate(pipeline: str) -> None:
     made = steps(pipeline, load(PRESETS["demo"], ("validate.limits.loop_times=9",))).values()
     configs = [stage_config(step.stage, step.config) for step in made if step.stage in ("translate", "validate")]
@@ -61,6 +63,7 @@ def test_paper_a_has_the_steps_of_its_sections() -> None:
     assert count == {
         "curate": 1, "plan": 1, "translate": 4, "validate": 1, "base": 2, "reward": 5, "evaluate": 5, "external": 1,
         "sample": 4 + 4 + 4, "rank": 4, "align": 8, "rl": 0, "judge": 4, "represent": 1, "register": 1, "report": 1,
+        **dict.fromkeys(("sft", "best_of_n", "gains", "reuse_report"), 0),
     }  # fmt: skip
     assert made["base"].config["model"] == "Qwen/Qwen2.5-3B-Instruct", "section 2.2"
     assert made["base-policy"].config["model"] == "Qwen/Qwen2.5-7B-Instruct", (
@@ -187,6 +190,9 @@ def test_every_step_has_a_component_whose_image_it_runs_in() -> None:
     assert {stage for stages in RUNS.values() for stage in stages} == set(STAGES)
     made = steps("cross-lingual-transfer", NINE)
     assert {component_of(step) for step in made.values()} == set(RUNS)
+    reused = steps("reuse-rewards", load(PRESETS["demo_reuse"]))
+    assert {component_of(step) for step in reused.values()} == set(RUNS) - {"translate"}
+    assert component_of(reused["sample-sft-de"]) == "sample" and component_of(reused["sample-rl-de"]) == "answer"
     assert component_of(made["sample-policy-ko"]) == "sample" and component_of(made["sample-ko"]) == "answer"
     judges = {"phrasebook": "report", "gpt-4o": "report", "self-taught": "answer"}
     judged = {judge: replace(made["judge-ko"], config=made["judge-ko"].config | {"judge": judge}) for judge in judges}

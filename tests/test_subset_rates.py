@@ -75,8 +75,8 @@ def test_differences_are_means_over_the_data_sets() -> None:
     0.75 in 2 of 8."""
     items = {"en": {"a": 1.0, "b": 1.0, "c": 1.0}, "ko": {"a": 0.5, "b": 0.5, "c": 0.0}}
     subsets = {"a": "xsum", "b": "xsum", "c": "wikilingua"}
-    difference = win_rates.differences(items, "ko", "gpt-4", subsets)
-    assert difference == (), "as before, without the policy before alignment nothing is compared"
+    named = win_rates.differences(items, "ko", "sft", subsets)
+    assert [(each.first, each.second, each.value) for each in named] == [("en", "ko", pytest.approx(0.75))]
     compared = win_rates.differences(items, "ko", subsets=subsets)
     first = next(each for each in compared if (each.first, each.second) == ("en", "ko"))
     assert first.value == first.low == first.high == pytest.approx(0.75)

@@ -1,7 +1,8 @@
 """Divergence of aligned policies from the SFT policy, against their win rates (paper B, section 6.3 and figure 8).
 
 Cells of a matrix share sources and targets and are not independent, so the usual p-values of a correlation over cells are
-too small. `Divergence.p_languages` respects that: it permutes languages, not cells.
+too small. `Divergence.p_languages` respects that: it permutes languages, not cells. The best of n has no policy to measure; its
+divergence is at most `xlrm.evaluation.best_of_n.kl_bound`.
 """
 
 import math
@@ -12,12 +13,6 @@ from xlrm.analysis.source_ranking import Matrix, cells, targets
 
 _ORDERS = 5_040
 """Orders of the languages that are tried, at most: all orders of seven; with more languages, as many random ones."""
-
-
-def best_of_n_bound(n: int) -> float:
-    """Upper bound in nats of the divergence of the best of `n` responses from the policy they are sampled from,
-    log n - (n - 1) / n: 3.17 for n = 64 (Stiennon et al. 2020, appendix G.3; a bound by Beirami et al. 2024)."""
-    return math.log(n) - (n - 1) / n
 
 
 @dataclass(frozen=True)

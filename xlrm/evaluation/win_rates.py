@@ -234,7 +234,7 @@ def comparisons(systems: Sequence[str], language: str) -> list[tuple[str, str]]:
     wanted = [(first, second) for first in by_rewards for second in by_rewards if second == language != first]
     wanted += [(name, name.partition("-")[2]) for name in own if name not in by_rewards]
     wanted += [(name, REFERENCE) for name in own]
-    return [(first, second) for first, second in wanted if second in (*own, REFERENCE)]
+    return [(first, second) for first, second in wanted if second in systems]
 
 
 def differences(
@@ -244,15 +244,14 @@ def differences(
     subsets: Mapping[str, str] | None = None,
 ) -> tuple[Difference, ...]:
     """Paired by prompt. `items`: system -> prompt's id -> share of a win against the reference, as `Judged.items` returns
-    it; the reference itself wins half of everything. Prompts without a readable verdict on either system are left out.
-    `subsets`: prompt's id -> subset; of several a difference is the mean over them, as the win rates are."""
+    it; the reference itself, if that is `base`, wins half of everything, and another one is not compared with. Prompts
+    without a readable verdict on either system are left out. `subsets`: prompt's id -> subset; of several a difference is the
+    mean over them, as the win rates are."""
     import numpy as np
 
     of = subsets or {}
 
-    if REFERENCE not in items:
-        if reference != REFERENCE:
-            return ()
+    if REFERENCE not in items and reference == REFERENCE:
         items = {**items, REFERENCE: {name: 0.5 for own in items.values() for name in own}}
     tested = []
     for first, second in comparisons(list(items), language):

@@ -17,15 +17,16 @@ INSTRUCTIONS: dict[Instruction, str] = {
 """Paper B prints the blank line after the second one alone."""
 ENCODER = (
     "{% if messages | length == 1 %}{{ messages[0]['content'] }}{% else %}{% for message in messages %}"
-    "{{ message['role'] }}: {{ message['content'] }}{% if not loop.last %}\n{% endif %}{% endfor %}{% endif %}"
+    "{{ message['role'] }}: {{ message['content'] }}{{ '' if loop.last else '\n' }}{% endfor %}{% endif %}"
 )
 """For encoder-decoders without a template, which read a text as it is; the turns of a dialog have their roles before them."""
 DELIMITER = "\n|||\n"
 """Between the texts that a reward model reads. It stays visible where a tokenizer collapses white space (mT5's)."""
 _TEXTS = (
-    "{% for message in messages %}{{ message['content'] }}{% if not loop.last %}DELIMITER{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}DELIMITER{% endif %}"
-).replace("DELIMITER", DELIMITER)
+    "{% for message in messages %}{{ message['content'] }}{{ '' if loop.last else DELIMITER }}{% endfor %}"
+    "{{ DELIMITER if add_generation_prompt else '' }}"
+).replace("DELIMITER", repr(DELIMITER))
+"""Line breaks are in expressions: transformers removes one that follows a block (trim_blocks)."""
 _HEAD = (
     "{%- set messages = [{'role': messages[0]['role'], 'content': TEXT + messages[0]['content']}] + messages[1:] -%}\n"
 )
@@ -41,7 +42,7 @@ def text(instruction: Instruction, languages: list[str]) -> str:
 def instructed(template: str, instruction: str | None) -> str:
     """A chat template that writes this text before the first message's, in place of another one that it may have."""
     plain = _WRITTEN.sub("", template)
-    return plain if instruction is None else _HEAD.replace("TEXT", json.dumps(instruction)) + plain
+    return plain if instruction is None else _HEAD.replace("TEXT", json.dumps(instruction, allow_nan=False)) + plain
 
 
 def plain_texts(tokenizer: Any) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlrm.errors import ArtifactError, ConfigError, XlrmError
-from xlrm.models import chat_templates, precisions, templates, vllm_engine, weights
+from xlrm.models import chat_templates, instructions, precisions, prompt_limits, templates, vllm_engine, weights
 from xlrm.models.packing import model as packing
 from xlrm.models.precisions import Precision
 
@@ -36,8 +36,8 @@ LLAMA3 = (
 )
 # For tokenizers without tokens that mark turns: words, which survive a tokenizer that collapses white space (mT5's).
 PLAIN = (
-    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}"
-    "{% if not loop.last %}\n{% endif %}{% endfor %}{% if add_generation_prompt %}\nassistant: {% endif %}"
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}{{ '' if loop.last else '\n' }}{% endfor %}"
+    "{{ '\nassistant: ' if add_generation_prompt else '' }}"
 )
 _MARKS = {CHATML: "<|im_start|>", LLAMA3: "<|start_header_id|>"}
 PAD_TOKEN = "<|pad|>"
@@ -73,16 +73,27 @@ def load_tokenizer(path: str | Path) -> "PreTrainedTokenizerBase":
     tokenizer.truncation_side = "left"
     if tokenizer.chat_template is None:
         tokenizer.chat_template = _template(tokenizer)
+    return _with_bos(tokenizer)
+
+
+def _with_bos(tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedTokenizerBase":
+    """The tokenizer with a template that writes the BOS if it adds one itself, for trainers and readers that add no special
+    tokens."""
     if tokenizer("")["input_ids"] == [tokenizer.bos_token_id] and not templates.writes_bos(tokenizer):
-        tokenizer.chat_template = _BOS + tokenizer.chat_template  # for trainers and readers that add no special tokens
+        tokenizer.chat_template = _BOS + tokenizer.chat_template
     return tokenizer
 
 
-def reward_tokenizer(path: str | Path, keep_head: bool = False) -> "PreTrainedTokenizerBase":
+def reward_tokenizer(path: str | Path, keep_head: bool = False, plain: bool = False) -> "PreTrainedTokenizerBase":
     """Same as `load_tokenizer`, with a pad token that ends no conversation, for a reward model to be trained: a decoder
     reads its reward from the last token that is not padding. Another pad token is replaced by `PAD_TOKEN`. With
-    `keep_head` the pad token is that of config.json, if it has one, because the head was trained on the token before."""
+    `keep_head` the pad token is that of config.json, if it has one, because the head was trained on the token before.
+    `plain`: it reads texts with delimiters between them (`instructions.plain_texts`) instead of the base's chat template."""
     tokenizer = load_tokenizer(path)
+    prompt_limits.write(tokenizer, None)
+    if plain:
+        tokenizer.chat_template = instructions.plain_texts(tokenizer)
+        tokenizer = _with_bos(tokenizer)
     tokenizer.padding_side = "right"
     padding = load_config(path).get_text_config().pad_token_id if keep_head else None
     if padding is not None and padding < len(tokenizer):

@@ -4,7 +4,7 @@ from typing import Any
 
 from xlrm.data.corpus_schema import Name
 from xlrm.run.sections import Experiment
-from xlrm.run.step import Inputs, Step
+from xlrm.run.step import Step
 
 
 def data(experiment: Experiment, only: tuple[Name, ...] = ()) -> list[Step]:

@@ -41,8 +41,8 @@ _TOP = ("name", "pipeline", "source", "targets", "languages", "corpora")
 
 
 def load(path: Path, overrides: tuple[str, ...] = (), pipeline: str | None = None) -> Experiment:
-    """Reads an experiment from a file, for a pipeline: by default the file's own. Raises ConfigError for a wrong file, section, field or value,
-    and for settings that cannot work (`xlrm.run.readiness`), before anything is written."""
+    """Reads an experiment from a file, for a pipeline: by default the file's own. Raises ConfigError for a wrong file, section,
+    field or value, and for settings that cannot work (`xlrm.run.readiness`), before anything is written."""
     if not path.is_file():
         raise ConfigError("no such experiment file", where=path, hint="configs/ has the shipped ones")
     raw = parse(path.read_bytes(), str(path))

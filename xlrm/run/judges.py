@@ -63,11 +63,12 @@ class Judge:
         return drawn or (decoding.temperature > 0 and not first_token)
 
 
-def settings(experiment: Experiment, language: str) -> dict[str, Any]:
-    """Fields of the stage `judge` that follow from others: the language's equal part of the budget, no length control where
-    that is not valid, and the name of the reference if that is not the policy before alignment."""
+def settings(experiment: Experiment, language: str, steps: int = 1) -> dict[str, Any]:
+    """Fields of the stage `judge` that follow from others: an equal part of the budget for each language and each of its
+    `steps` that judge, no length control where that is not valid, and the name of the reference if that is not the policy
+    before alignment."""
     whole = experiment.setting("judge", "max_usd")
-    budget = {} if whole is None else {"max_usd": whole / len(experiment.aligned)}
+    budget = {} if whole is None else {"max_usd": whole / len(experiment.aligned) / steps}
     controlled = language == length_control.LANGUAGE or experiment.setting("judge", "length_control") is None
     elsewhere = experiment.stages.get(REFERENCE) or {}
     name = elsewhere.get("served") or elsewhere.get("given")

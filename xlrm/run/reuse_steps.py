@@ -28,7 +28,10 @@ def reuse_rewards(experiment: Experiment) -> list[Step]:
     languages = experiment.languages
     online = [step for target in languages for step in _online(experiment, target)]
     translated = list(silver_steps.policies(experiment))
-    judged = [*_judged(experiment, online), *(step for policy in translated for step in _translated_judged(experiment, policy))]
+    judged = [
+        *_judged(experiment, online),
+        *(step for policy in translated for step in _translated_judged(experiment, policy)),
+    ]
     return [
         *data(experiment), *silver_steps.corpora(experiment), *silver_steps.demonstrations(experiment),
         Step("base"),
@@ -153,7 +156,9 @@ def _judged(experiment: Experiment, online: list[Step]) -> list[Step]:
     if not experiment.judged:
         return []
     chosen = [
-        _verdict(experiment, BEST_OF_N, code, [model.name for model in labelers(experiment, code)], f"{BEST_OF_N}-{code}")
+        _verdict(
+            experiment, BEST_OF_N, code, [model.name for model in labelers(experiment, code)], f"{BEST_OF_N}-{code}"
+        )
         for code in experiment.languages
     ]
     answered = [
@@ -167,7 +172,8 @@ def _judged(experiment: Experiment, online: list[Step]) -> list[Step]:
 def _verdict(
     experiment: Experiment, of: str, target: str, systems: list[str], candidates: str, *more: str
 ) -> Step:  # fmt: skip
-    given = {"language": target, "labelers": systems, "reference": SFT} | judges.settings(experiment, target)
+    steps = 1 + (RL in experiment.stages) + sum(policy.target == target for policy in silver_steps.policies(experiment))
+    given = {"language": target, "labelers": systems} | judges.settings(experiment, target, steps) | {"reference": SFT}
     inputs: Inputs = {"reference": _sampled(experiment, target), "candidates": (candidates,)}
     return Step("judge", (of, target, *more), given, inputs)
 
@@ -213,4 +219,9 @@ def _report(experiment: Experiment, online: list[Step], judged: list[Step]) -> S
         inputs["sft_translated"] = tuple(policy.sft.label for policy in translated)
         if others := tuple(step.label for step in judged if len(step.of) > 2):
             inputs["verdicts_translated"] = others
-    return Step("reuse_report", config={"run": experiment.name, "languages": list(languages)}, inputs=inputs, shows_refusals=True)
+    return Step(
+        "reuse_report",
+        config={"run": experiment.name, "languages": list(languages)},
+        inputs=inputs,
+        shows_refusals=True,
+    )

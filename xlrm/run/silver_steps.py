@@ -5,14 +5,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from xlrm.data.corpus_schema import Name
-from xlrm.errors import ConfigError
 from xlrm.languages import LANGUAGES
 from xlrm.run.sections import Experiment
-from xlrm.run.step import Step
-from xlrm.translation import translators
+from xlrm.run.step import Inputs, Step
+from xlrm.translation import chains
 
-PIVOT = "en"
-"""Language between two that the translator has no model for."""
+ENGLISH = "en"
 TRANSLATED, ROUND_TRIP = "translated", "round_trip"
 PAIRS: tuple[Name, ...] = ("preferences",)
 DEMONSTRATIONS: tuple[Name, ...] = ("demonstrations",)
@@ -48,14 +46,14 @@ def _curated(experiment: Experiment, language: str) -> str:
 
 
 def route(experiment: Experiment, source: str, target: str) -> tuple[str, ...]:
-    """Languages of a translation from start to end, through English where the translator has no model for the pair."""
-    config = experiment.config("translate", language=target)
-    if config.translator == "x-alma":
-        try:
-            translators.x_alma_model(LANGUAGES[source], LANGUAGES[target])
-        except ConfigError:
-            return (source, PIVOT, target)
-    return (source, target)
+    """Languages of a translation from start to end. Raises ConfigError for a language that the translator does not know."""
+    stops = chains.route(translator(experiment, target), LANGUAGES[source], LANGUAGES[target])
+    return (source, *(language.code for language in stops))
+
+
+def translator(experiment: Experiment, target: str) -> str:
+    """Translator into a language. Raises ConfigError if the experiment names none."""
+    return experiment.config("translate", language=target).translator
 
 
 def _translations(experiment: Experiment, stops: tuple[str, ...], files: tuple[Name, ...]) -> Iterator[Step]:
@@ -91,7 +89,7 @@ def corpora(experiment: Experiment) -> list[Step]:
             parts = list(_translations(experiment, route(experiment, source, target), PAIRS))
             made |= {step.label: step for step in parts}
             ends.append(parts[-1].label)
-        inputs = {"source": _curated(experiment, source), "translations": tuple(ends)}
+        inputs: Inputs = {"source": _curated(experiment, source), "translations": tuple(ends)}
         checked.append(Step("validate", (source,), _limits(experiment), inputs))
     return [*made.values(), *checked]
 
@@ -126,14 +124,14 @@ def policies(experiment: Experiment) -> Iterator[TranslatedPolicy]:
     for kind in experiment.translated_demonstrations:
         for target, source in _with_english(experiment):
             of = (target, *_of(kind, source))
-            inputs = {"base": "base", "corpora": "-".join(("validate", *of))}
+            inputs: Inputs = {"base": "base", "corpora": "-".join(("validate", *of))}
             yield TranslatedPolicy(target, source, kind, Step("sft", of, {"language": target}, inputs))
 
 
 def _with_english(experiment: Experiment) -> list[tuple[str, str]]:
     """(target, source) of which one is English."""
-    others = _others(experiment, PIVOT) if PIVOT in experiment.languages else []
-    return [pair for code in others for pair in ((code, PIVOT), (PIVOT, code))]
+    others = _others(experiment, ENGLISH) if ENGLISH in experiment.languages else []
+    return [pair for code in others for pair in ((code, ENGLISH), (ENGLISH, code))]
 
 
 def demonstrations(experiment: Experiment) -> list[Step]:
@@ -147,6 +145,6 @@ def demonstrations(experiment: Experiment) -> list[Step]:
         parts = list(_translations(experiment, stops, DEMONSTRATIONS))
         made |= {step.label: step for step in parts}
         start = _curated(experiment, source) if policy.kind == TRANSLATED else parts[0].label
-        inputs = {"source": start, "translations": (parts[-1].label,)}
+        inputs: Inputs = {"source": start, "translations": (parts[-1].label,)}
         checked.append(Step("validate", (target, *policy.of), _limits(experiment), inputs))
     return [*made.values(), *checked]

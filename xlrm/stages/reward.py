@@ -1,42 +1,31 @@
 """Trains a reward model on the preference pairs of one or several languages."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
 from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS, is_judgment
 from xlrm.languages import InLanguages
-from xlrm.store.fields import NotCounted
 from xlrm.store.jsonl import each_row, read_rows
 from xlrm.training import columns, heldout, model_card
+from xlrm.training.comparisons import RewardComparisons
 from xlrm.training.trainers import RewardTraining
 
 
-class Config(RewardTraining, InLanguages):
+class Config(RewardTraining, RewardComparisons, InLanguages):
     """Settings of the training; defaults follow paper A, appendix B, except `optimizer` and `precision`."""
 
     language: str
     """Language of the training data, or several joined by +, such as en+es, for a multilingual reward model."""
-    mixture: Literal["split", "all"] = "split"
-    """With several languages: split takes each pair once, in a random one of them; all takes it in each."""
+    mixture: Literal["split", "all", "pool"] = "split"
+    """With several languages: split takes each pair once, in a random one of them; all takes it in each; both match pairs by
+    their ids. pool takes all rows of all languages as they are, for corpora that are no translations of each other (paper
+    B, appendix F)."""
     learning_rate: float = Field(1e-5, gt=0)
     """Peak learning rate (paper A: 1e-5)."""
     batch_size: int = Field(128, ge=1)
     """Preference pairs per optimizer step (paper A: 128)."""
-    bilingual: Annotated[tuple[str, ...], NotCounted] = ()
-    """For the pipeline reuse-rewards: further reward models, each of two languages joined by +, such as de+en (paper B, appendix H:
-    de+en), trained from a model that is fine-tuned in both."""
-    translate_train: Annotated[bool, NotCounted] = False
-    """For the pipeline reuse-rewards: whether each language also gets a reward model for every other one, trained on pairs
-    translated from it (paper B, section 5.1, translate-train), to compare with the transfer of reward models."""
-
-    @field_validator("bilingual")
-    @classmethod
-    def _of_several(cls, bilingual: tuple[str, ...]) -> tuple[str, ...]:
-        if any(len(set(name.split("+"))) < 2 or not all(name.split("+")) for name in bilingual):
-            raise ValueError("codes of two languages, joined by +, are allowed, such as de+en")
-        return bilingual
 
     @field_validator("language")
     @classmethod

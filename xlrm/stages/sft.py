@@ -1,25 +1,20 @@
 """Fine-tunes a policy on demonstrations in one language, or in several together."""
 
 from pathlib import Path
-from typing import Annotated, Literal
 
 from pydantic import field_validator
 
 from xlrm.languages import InLanguages
-from xlrm.store.fields import NotCounted
 from xlrm.training import demonstrations
+from xlrm.training.comparisons import SftComparisons
 from xlrm.training.recipes import SftTraining
 
 
-class Config(SftTraining, InLanguages):
+class Config(SftTraining, SftComparisons, InLanguages):
     """Settings of the training; defaults follow paper B, appendices A and B, except `precision`."""
 
     language: str
     """Language of the demonstrations, or several joined by +, such as de+en, whose demonstrations are pooled."""
-    translated: Annotated[tuple[Literal["translated", "round_trip"], ...], NotCounted] = ()
-    """For the pipeline reuse-rewards: further policies, with English as source or target, on the other language's
-    demonstrations translated into a policy's own (translated), or on its own ones translated there and back (round_trip); paper B,
-    section 5.3, has both."""
 
     @field_validator("language")
     @classmethod

@@ -1,4 +1,5 @@
-"""Translates a corpus, or one shard of it, into one language, and translates again the texts that fail a check."""
+"""Translates a corpus, a translated one too, or one shard of it, into one language, and translates again the texts that fail
+a check."""
 
 import contextlib
 from functools import partial
@@ -13,7 +14,7 @@ from xlrm.languages import LANGUAGES, InLanguages, find
 from xlrm.store import jsonl, shards
 from xlrm.store.answers import Memory
 from xlrm.store.shards import Shard
-from xlrm.translation import effort, translators
+from xlrm.translation import chains, effort, translators
 from xlrm.translation.documents import DocumentTranslator
 from xlrm.translation.effort import FILES, Estimate
 from xlrm.translation.repair import RepairLoop
@@ -49,9 +50,10 @@ def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
     """Raises ConfigError or ArtifactError for an unavailable translator, DataError for a text that it cannot translate,
     and GateError if more than `max_repair_share` of the first translations fail."""
     source, target = corpora.read(corpus).language, find(config.language, "translate.language")
+    part, config = config.shard, config.model_copy(update=chains.fitted(corpus, target, config.files, config.shard))
     translator = translators.load(config, source, target)
     memory = Memory(translators.MEMORY, translator.identity)
-    files = effort.parts(corpus, config.shard, config.files)
+    files = effort.parts(corpus, part, config.files)
     work = effort.survey(files, source, config, {target.code: memory})
     estimate = effort.estimate(work, source, target, translators.parameters(config, source, target))
     label = f"translate[{target.code}]"

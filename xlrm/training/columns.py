@@ -92,10 +92,15 @@ def check_loss(loss: str, judged: bool, name: str) -> None:
         )
 
 
-def mixture(by_language: dict[str, list[Row]], kind: Literal["split", "all"], seed: int) -> list[Row]:
-    """Pairs of several languages (language -> rows), matched by id. `split` draws each pair in one random language that
+def mixture(by_language: dict[str, list[Row]], kind: Literal["split", "all", "pool"], seed: int) -> list[Row]:
+    """Rows of several languages (language -> rows). `pool` takes all rows of each, one language after the other; the others
+    match pairs by id. `split` draws each pair in one random language that
     has it, equally many per language if all have every pair; `all` takes it in every language that has it. Raises
     DataError for a pair without an id."""
+    if kind == "pool":
+        counts = ", ".join(f"{len(rows)} in {language}" for language, rows in by_language.items())
+        progress.say(f"reward: {sum(map(len, by_language.values()))} rows: {counts}")
+        return [row for rows in by_language.values() for row in rows]
     tables = {language: _by_id(language, rows) for language, rows in by_language.items()}
     ids = dict.fromkeys(row_id for table in tables.values() for row_id in table)
     counts = ", ".join(f"{len(rows)} in {language}" for language, rows in by_language.items())

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xlrm.data.corpus_schema import DEMONSTRATIONS
 from xlrm.errors import DataError
 from xlrm.models import chat_templates, prompt_limits
 from xlrm.models.decoding import Prompt
-from xlrm.store.jsonl import read_rows
 from xlrm.training.recipes import SftTraining
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FILE = "demonstrations.jsonl"
-COLUMNS = ("id", "prompt", "response", "split", "subset")
+FILE = DEMONSTRATIONS.file
 Row = dict[str, Any]
 Pair = tuple[list[int], list[int]]
 """Token ids of a prompt and of its response."""
@@ -120,7 +119,7 @@ def read(corpora: Path, languages: Sequence[str]) -> dict[str, list[Row]]:
     splits: dict[str, list[Row]] = {"train": [], "validation": []}
     for language in languages:
         path, before = corpora / language / FILE, len(splits["train"])
-        for number, row in enumerate(read_rows(path, COLUMNS), 1):
+        for number, row in enumerate(DEMONSTRATIONS.read(path.parent), 1):
             if row["split"] not in splits:
                 raise DataError("train or validation is required", where=f"{path}:{number}: split", value=row["split"])
             splits[row["split"]].append(row | {"language": language})

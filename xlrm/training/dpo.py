@@ -20,6 +20,7 @@ def train_dpo(policy: Path, rows: Sequence[dict[str, Any]], config: DpoTraining,
     Conversations longer than `max_length` lose their beginning and are counted; TRL's DPOTrainer would cut the end of
     responses, and drop pairs whose prompt is as long. Raises TemplateRefusal for a conversation that the policy's template
     does not accept, and ConfigError for a batch size or length that is not possible."""
+    trainers.check_decoder(policy)
     trainers.check_length("align.max_length", config, policy)
     trainers.check_batch(config, len(rows))
     folder, label = output.parent, f"align[{config.language}]"

@@ -23,26 +23,33 @@ def fields(config: "PretrainedConfig") -> list[str]:
     return [name for name in FIELDS if hasattr(config.get_text_config(), name)]
 
 
-def configured(config: "PretrainedConfig", rate: float | None, label: str) -> "PretrainedConfig":
-    """The config with this rate in all of its fields; as it is for None. Logs which they are."""
-    if rate is None:
-        return config
+def configured(config: "PretrainedConfig", rate: float, label: str) -> "PretrainedConfig":
+    """The config with this rate in all of its fields. Logs which they are, if it is above 0."""
     names = fields(config)
     for each in (config, config.get_text_config()):
         for name in names:
             if hasattr(each, name):
                 setattr(each, name, rate)
-    known = f"in {', '.join(names)}" if names else "has no place: the config has no field for one"
-    progress.say(f"{label}: dropout {rate:g} {known} ({config.model_type})")
+    if rate:
+        known = f"in {', '.join(names)}" if names else "has no place: the config has no field for one"
+        progress.say(f"{label}: dropout {rate:g} {known} ({config.model_type})")
     return config
+
+
+def is_on(config: "PretrainedConfig") -> bool:
+    """Whether a rate of the config is above 0."""
+    return any(getattr(config.get_text_config(), name) for name in fields(config))
 
 
 def restore(folder: Path, base: Path) -> None:
     """Gives the config.json of a trained model the base's rates of dropout."""
-    trained, origin = (json.loads((path / "config.json").read_text(encoding="utf-8")) for path in (folder, base))
+    before = (folder / "config.json").read_text(encoding="utf-8")
+    trained, origin = json.loads(before), json.loads((base / "config.json").read_text(encoding="utf-8"))
     for part, source in ((trained, origin), (trained.get("text_config"), origin.get("text_config"))):
-        for name in FIELDS:
-            if part is not None and name in part:
-                kept = (source or {}).get(name)
-                part.pop(name) if kept is None and name not in (source or {}) else part.update({name: kept})
-    (folder / "config.json").write_text(json.dumps(trained, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        for name in FIELDS if isinstance(part, dict) else ():
+            if name in part and name in (source or {}):
+                part[name] = source[name]
+            elif name in part:
+                del part[name]  # the family's default
+    if trained != json.loads(before):
+        (folder / "config.json").write_text(json.dumps(trained, indent=2, sort_keys=True, allow_nan=False) + "\n")

@@ -66,6 +66,10 @@ _SETTINGS = (
 )  # fmt: skip
 
 
+_OTHERWISE = {"warmup_steps": None, "scheduler": "cosine", "dropout": None, "template": "base"}
+"""Settings that are listed where they have another value than this default."""
+
+
 def write_base_model(folder: Path, model: str, revision: str | None) -> None:
     """Writes base.json, from which the card of a reward model reads its base model's name and revision."""
     BaseModelCard(model=model, revision=revision).write(folder)
@@ -86,11 +90,15 @@ def write_reward_model(
     text = _CARD.format(
         languages=json.dumps(card.languages, allow_nan=False), base_model=origin.model, language=_spoken(language),
         rows=rows, loss=_LOSS[config["loss"]] + (" Each pair has a margin of its own." if config["margin"] else ""),
-        settings="\n".join(f"| {name.replace('_', ' ')} | {config[name]} |" for name in _SETTINGS),
+        settings="\n".join(f"| {name.replace('_', ' ')} | {config[name]} |" for name in _listed(config)),
         train_loss=metrics["train_loss"], template=template, dtype=dtype, reading=_reading(folder),
         attention="".join(f', {name}="{value}"' for name, value in attention(load_config(folder)).items()),
     )  # fmt: skip
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _listed(config: dict[str, Any]) -> list[str]:
+    return [*_SETTINGS, *(name for name, default in _OTHERWISE.items() if config.get(name, default) != default)]
 
 
 def _reading(folder: Path) -> str:

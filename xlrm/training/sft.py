@@ -41,9 +41,9 @@ class DemonstrationCounts(JsonFile):
     demonstrations: int
     """Different demonstrations that were trained on."""
     cut_prompts: int
-    """Of them, those whose prompt was longer than max_prompt_length."""
+    """Those whose prompt was longer than max_prompt_length."""
     cut_responses: int
-    """Of them, those whose response was longer than max_response_length."""
+    """Those whose response was longer than max_response_length."""
 
 
 def train_sft(
@@ -134,7 +134,9 @@ def worker(folder: Path) -> None:
     arguments = trainers.training_arguments(
         kind, config, folder, num_train_epochs=1, train_sampling_strategy="sequential"
     )
-    model = loading.load_language_model(job.start, dropout.configured(described, config.dropout, label))
+    if config.dropout is not None:
+        dropout.configured(described, config.dropout, label)
+    model = loading.load_language_model(job.start, described)
     trainer = make(model, words, arguments, dataset, label, Validation(str(folder / _TOKENIZER), config, rows))
     trainer.eval_dataset = rows
     if rows and config.validations:

@@ -1,5 +1,5 @@
-"""Training of reward models with TRL (Bradley-Terry, pointwise). Only this module imports peft, and only this one, `dpo` and
-`online_rl`, which train with the functions at its end, import trl.
+"""Training of reward models with TRL (Bradley-Terry, pointwise). Only this module imports peft, and only this one, `dpo`,
+`online_rl` and `sft`, which train with the functions at its end, import trl.
 
 Each training has a folder. One process prepares it once (`job.json`, `start`, `tokens`); the `*_worker` functions train
 in it, in one or many processes (`xlrm.processes.launch`), and write `checkpoints`, to resume from after a kill.
@@ -20,12 +20,12 @@ from xlrm.models.packing import model as packing
 from xlrm.processes import launch
 from xlrm.store import unfinished
 from xlrm.store.json_file import JsonFile
-from xlrm.training import checkpoints, columns, curves, finite, heldout, reward_heads
+from xlrm.training import checkpoints, columns, curves, dropout, finite, heldout, reward_heads
 from xlrm.training.recipes import ConversationTraining, RewardTraining, TrainingConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 Row = dict[str, Any]
 _OF_BITSANDBYTES = ("paged_", "lion_", "ademamix", "adamw_8bit", "adamw_bnb_", "rmsprop_bnb")
@@ -72,7 +72,7 @@ def train_reward_model(
     keeps = reward_heads.keeps(base, config)
 
     def prepare() -> Path:
-        tokenizer = loading.reward_tokenizer(base, keeps)
+        tokenizer = loading.reward_tokenizer(base, keeps, config.template == "plain")
         model = loading.new_reward_model(base, tokenizer, config.seed, keeps)
         columns.ordered(tokenizer, rows, config).save_to_disk(folder / "tokens")
         if heldout_rows:
@@ -97,6 +97,7 @@ def train_reward_model(
     if metrics and config.lora_rank:
         _merge(folder, output)
     elif metrics:
+        dropout.restore(folder / "trained", folder / "start")
         move(folder / "trained", output)
     transformers4.write_older_names(output)
     return metrics
@@ -119,7 +120,7 @@ def reward_worker(folder: Path) -> None:
     else:
         centring = {"center_rewards_coefficient": config.center_rewards_coefficient}
         arguments = training_arguments(
-            RewardConfig, config, folder, max_length=None, disable_dropout=True, **order, **centring
+            RewardConfig, config, folder, max_length=None, disable_dropout=config.dropout is None, **order, **centring
         )
         trainer = finite.checked(heldout.by_row(RewardTrainer), label)(
             _trainable(start, config), arguments, processing_class=tokenizer, compute_metrics=heldout.pairs, **sets
@@ -194,15 +195,28 @@ def _check_installed(config: TrainingConfig) -> None:
             ) from error  # fmt: skip
 
 
-def load_policy(folder: Path) -> tuple[Any, Any]:
+def load_policy(folder: Path, config: "PretrainedConfig | None" = None) -> tuple[Any, Any]:
     """Tokenizer and network of a policy to train, which computes without padding where it can. A pad token beyond the
-    embeddings is none: TRL then pads with EOS, and masks it."""
-    tokenizer, model = loading.load_tokenizer(folder), loading.load_causal_lm(folder)
+    embeddings is none: TRL then pads with EOS, and masks it. `config`: that of the network, for a training that knows
+    encoder-decoders."""
+    tokenizer = loading.load_tokenizer(folder)
+    model = loading.load_language_model(folder, config) if config else loading.load_causal_lm(folder)
     embeddings: Any = model.get_input_embeddings()
     if (tokenizer.pad_token_id or 0) >= embeddings.num_embeddings:
         tokenizer.pad_token = None
     packing.enable(model)
     return tokenizer, model
+
+
+def check_decoder(policy: Path) -> None:
+    """Raises ConfigError for an encoder-decoder, which TRL's trainers of policies (DPO, GRPO, RLOO) cannot train."""
+    config = loading.load_config(policy)
+    if config.is_encoder_decoder:
+        raise ConfigError(
+            "an encoder-decoder can be fine-tuned on demonstrations and sampled, but TRL aligns decoders alone",
+            where=f"{policy / 'config.json'}: model_type", value=config.model_type,
+            hint="best-of-n needs no training; or take a decoder as base",
+        )  # fmt: skip
 
 
 def check_length(field: str, config: ConversationTraining, model: Path) -> None:
@@ -304,7 +318,8 @@ def _pointwise_trainer(
         return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
     model = _trainable(start, config)
-    disable_dropout_in_model(model)
+    if config.dropout is None:
+        disable_dropout_in_model(model)
     return finite.checked(heldout.by_row(Trainer), label)(
         model, arguments, DataCollatorWithPadding(tokenizer), processing_class=tokenizer, compute_loss_func=loss,
         compute_metrics=heldout.judgments, **sets,
@@ -316,7 +331,12 @@ def _trainable(start: Path, config: RewardTraining) -> "PreTrainedModel":
     import torch
     from transformers import AutoModelForSequenceClassification, BitsAndBytesConfig
 
-    options: dict[str, Any] = {"dtype": torch.float32} | loading.attention(loading.load_config(start))
+    described = loading.load_config(start)
+    options: dict[str, Any] = {"dtype": torch.float32} | loading.attention(described)
+    if config.dropout is not None or dropout.is_on(
+        described
+    ):  # T5 and Llama drop attention by no layer that TRL disables
+        options["config"] = dropout.configured(described, config.dropout or 0.0, f"reward[{config.language}]")
     if config.quantize:
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,

@@ -161,11 +161,18 @@ def parameters(settings: Settings, source: Language, target: Language) -> float 
 def x_alma_model(source: Language, target: Language) -> str:
     """Id of the X-ALMA model for English and another language, or for two languages of a group. Raises ConfigError for
     other pairs."""
+    if not has_x_alma(source, target):
+        raise ConfigError(
+            f"X-ALMA has no model for {source.name} to {target.name}", where="translate.translator",
+            hint=f"translate into English first, and that corpus into {target.name}",
+        )  # fmt: skip
+    return X_ALMA.format(group=target.x_alma_group or source.x_alma_group)
+
+
+def has_x_alma(source: Language, target: Language) -> bool:
+    """Whether X-ALMA has a model for two languages."""
     groups = {language.x_alma_group for language in (source, target) if language.code != "en"}
-    group = groups.pop() if len(groups) == 1 else None
-    if group is None:
-        raise ConfigError(f"X-ALMA has no model for {source.name} to {target.name}", where="translate.translator")
-    return X_ALMA.format(group=group)
+    return len(groups) == 1 and None not in groups
 
 
 def _phrasebook(source: Language, target: Language) -> Translator:
