@@ -138,12 +138,13 @@ REFUSED = {
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_fits_a_placement_or_is_refused_at_once(view, capsys, preset: str, placement: str) -> None:
     facts = json.loads(json.dumps(load(placement).facts()), parse_int=float)  # as Kubeflow passes them
+    pipeline = load_experiment(PRESETS[preset]).of_pipeline
     if reason := REFUSED.get((preset, placement)):
         with pytest.raises(SystemExit) as ended:
-            settled(view, preset, placement=facts, pipeline="cross-lingual-transfer")
+            settled(view, preset, placement=facts, pipeline=pipeline)
         assert ended.value.code == 2 and reason in capsys.readouterr().err
         return
-    left = settled(view, preset, placement=facts, pipeline="cross-lingual-transfer")
+    left = settled(view, preset, placement=facts, pipeline=pipeline)
     assert int(left.Output) == len(_run.read().steps()), "nothing is finished"
     models = sum(step.stage == "reward" for step in _run.read().steps().values())
     assert len(left.reward) == min(models, load(placement).tasks["reward"].pods)

@@ -14,7 +14,7 @@ from pipelines import placement
 from xlrm.data.catalog import SPOKEN
 from xlrm.errors import ConfigError, GateError
 from xlrm.models import base_models
-from xlrm.run import budget, expected
+from xlrm.run import budget, expected, judges
 from xlrm.run.assumptions import MFU
 from xlrm.run.experiment import build, load
 from xlrm.run.sections import CROSS_LINGUAL, RETRAIN, Experiment, stage_config
@@ -190,6 +190,7 @@ def test_a_budget_is_shared_and_length_control_is_for_english_alone() -> None:
     judged = {code: stage_config("judge", made[f"judge-{code}"].config) for code in ("en", "es")}
     assert [judged[code].max_usd for code in judged] == [25, 25]
     assert [judged[code].length_control for code in judged] == ["hub", None]
+    assert judges.settings(experiment, "es", steps=2) == {"max_usd": 12.5, "length_control": None}
 
 
 def test_judges_of_single_questions_are_refused_for_files_of_turns(tmp_path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from xlrm.analysis import policy_divergence
 from xlrm.analysis.policy_divergence import Divergence
+from xlrm.evaluation import best_of_n
 from xlrm.evaluation.best_of_n_results import BestOfNResults
 from xlrm.evaluation.policy_gains import PolicyGains
 from xlrm.evaluation.results import Estimate
@@ -64,7 +65,7 @@ def _against_win_rate(material: Material) -> Part:
             if target in cells.get(source, {})
         ]
     if (best := material.of("best_of_n")) and material.best_of_n:
-        bound = policy_divergence.best_of_n_bound(material.best_of_n[0].n)
+        bound = best_of_n.kl_bound(material.best_of_n[0].n)
         spots += [
             Spot(bound, 100 * rate.value, _role(source, target), marker="s")
             for source, own in best.cells.items() for target, rate in own.items()

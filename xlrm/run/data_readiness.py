@@ -13,7 +13,7 @@ from xlrm.errors import ConfigError
 from xlrm.evaluation import benchmarks
 from xlrm.languages import LANGUAGES
 from xlrm.models import base_models
-from xlrm.run.sections import OF_A_CORPUS, Experiment, stage_config
+from xlrm.run.sections import OF_A_CORPUS, REUSE, Experiment, stage_config
 from xlrm.store.row_files import Reading
 from xlrm.training import columns
 from xlrm.translation import translators
@@ -54,7 +54,8 @@ def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[ConfigErro
 def tables_of_the_corpora(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Tables that the source needs, and tables of other languages that it lacks."""
     (_, source), *others = corpora(asked)
-    for field in ("preferences", "benchmark"):
+    # Reward models of `reuse-rewards` may be evaluated on held-out rows alone.
+    for field in ("preferences",) if asked.pipeline == REUSE else ("preferences", "benchmark"):
         if not getattr(source, field):
             yield ConfigError("required for the source language", where=f"curate.{field}", value=getattr(source, field))
     for where, config in others:

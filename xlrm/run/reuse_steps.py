@@ -172,7 +172,8 @@ def _judged(experiment: Experiment, online: list[Step]) -> list[Step]:
 def _verdict(
     experiment: Experiment, of: str, target: str, systems: list[str], candidates: str, *more: str
 ) -> Step:  # fmt: skip
-    given = {"language": target, "labelers": systems, "reference": SFT} | judges.settings(experiment, target)
+    steps = 1 + (RL in experiment.stages) + sum(policy.target == target for policy in silver_steps.policies(experiment))
+    given = {"language": target, "labelers": systems} | judges.settings(experiment, target, steps) | {"reference": SFT}
     inputs: Inputs = {"reference": _sampled(experiment, target), "candidates": (candidates,)}
     return Step("judge", (of, target, *more), given, inputs)
 
