@@ -25,7 +25,7 @@ _TABLES = "refs/convert/parquet"
 split in it."""
 _NAMES = {"de": "german", "en": "english", "es": "spanish", "ru": "russian", "tr": "turkish", "vi": "vietnamese"}
 GEM = (
-    ("xsum", "GEM/xsum", "cc-by-sa-4.0", "document", _TABLES, {"en": "default"}),
+    ("xsum", "GEM/xsum", "cc-by-sa-4.0", "document", _TABLES, {"en": "xsum"}),
     (
         "xlsum", "GEM/xlsum", "cc-by-nc-sa-4.0", "text", _TABLES,
         {code: _NAMES[code] for code in ("en", "es", "ru", "tr", "vi")},
