@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from xlrm.models.compute import Shape
 from xlrm.processes import launch
-from xlrm.training.recipes import DpoTraining
+from xlrm.training.recipes import DpoTraining, SftTraining
 
 _LIVE, _BUCKET, _SUB_GROUP = 1e9, 5e8, 1e9
 _TILE = (4096, 32_768)
@@ -103,10 +103,15 @@ SAVING: dict[str, Any] = {
 """Values of fields that save memory, in the order in which they change the training least."""
 
 
-def of_alignment(shape: Shape, config: DpoTraining, devices: int) -> float:
-    """Bytes of each GPU for an alignment by DPO, with the reserve. Raises ConfigError for a batch that cannot be shared."""
-    pairs, _ = launch.split_batch(config.batch_size, config.device_batch_size, devices)
+def of_policy(shape: Shape, config: DpoTraining | SftTraining, devices: int) -> float:
+    """Bytes of each GPU for an alignment by DPO or a fine-tuning, with the reserve. Raises ConfigError for a batch that cannot
+    be shared. In an encoder-decoder a token passes one of both stacks."""
+    rows, _ = launch.split_batch(config.batch_size, config.device_batch_size, devices)
+    if isinstance(config, DpoTraining):
+        longest = 2 * config.max_length
+    else:
+        longest = config.max_prompt_length + config.max_response_length
     needs = of_training(
-        shape, 2 * pairs * config.max_length, devices, config.precision, config.optimizer, config.gradient_checkpointing
+        shape, rows * longest, devices, config.precision, config.optimizer, config.gradient_checkpointing
     )
     return needs.with_reserve
