@@ -69,7 +69,6 @@ def train_online(
     DataError for prompts that leave no room for a response, and ArtifactError for a reward model or server that fails."""
     folder = output.parent
     label = f"rl[{config.language}]"
-    trainers.check_decoder(policy)
     trainers.check_length("rl.max_length", config, policy)
     if reward_model:
         engines.check(reward_model, _scoring(config))

@@ -31,12 +31,16 @@ class TrainingConfig(BaseModel):
     scheduler: Literal["cosine", "constant"] = "cosine"
     """Learning rate after the warm-up: cosine decay to 0 (paper A), or constant (paper B)."""
     optimizer: str = "adamw_torch_fused"
-    """Optimizer, by its name in transformers' `optim`; paper A's paged_adamw_8bit needs bitsandbytes."""
+    """Optimizer, by its name in transformers' `optim`; paper A's paged_adamw_8bit needs bitsandbytes. With adafactor (paper B) no
+    gradient is clipped."""
+    scale_parameter: bool = True
+    """Whether Adafactor multiplies the learning rate by the root mean square of each weight matrix, as T5X does by default and
+    its authors do (Shazeer and Stern 2018); other optimizers ignore it."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the forward and backward pass; weights are updated in float32 (paper A's code: bfloat16)."""
     processes: int = Field(0, ge=0)
-    """Processes on each node, each on one GPU if there are any, with DeepSpeed ZeRO-3 if more than one (paper A: 4);
-    other GPUs stay unused. 0: one per GPU, or one without GPUs."""
+    """Processes on each node, each on one GPU if there are any, with DeepSpeed ZeRO-3 if more than one (paper A: 4), or with all
+    weights on each (adafactor); other GPUs stay unused. 0: one per GPU, or one without GPUs."""
     gradient_checkpointing: bool = True
     """Whether activations are recomputed in the backward pass to save memory."""
     save_steps: Annotated[int, NotCounted] = Field(100, ge=1)
