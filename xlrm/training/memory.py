@@ -103,11 +103,13 @@ def of_policy(shape: Shape, config: DpoTraining | SftTraining, devices: int) -> 
     """Bytes of each GPU for an alignment by DPO or a fine-tuning, with the reserve. Raises ConfigError for a batch that cannot
     be shared. In an encoder-decoder a token passes one of both stacks."""
     rows, _ = launch.split_batch(config.batch_size, config.device_batch_size, devices)
-    prompted = isinstance(config, DpoTraining)
-    longest = 2 * config.max_length if prompted else config.max_prompt_length + config.max_response_length
+    if isinstance(config, SftTraining):
+        tokens = rows * (config.max_prompt_length + config.max_response_length)
+    else:
+        tokens = 2 * rows * config.max_length
     whole = config.optimizer == "adafactor"  # each process has all weights
     needs = of_training(
-        shape, rows * longest, 1 if whole else devices, config.precision, config.optimizer,
+        shape, tokens, 1 if whole else devices, config.precision, config.optimizer,
         config.gradient_checkpointing,
     )  # fmt: skip
     return needs.with_reserve
