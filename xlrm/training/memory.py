@@ -103,13 +103,16 @@ def of_policy(shape: Shape, config: DpoTraining | SftTraining, devices: int) -> 
     """Bytes of each GPU for an alignment by DPO or a fine-tuning, with the reserve. Raises ConfigError for a batch that cannot
     be shared. In an encoder-decoder a token passes one of both stacks."""
     rows, _ = launch.split_batch(config.batch_size, config.device_batch_size, devices)
-    if isinstance(config, SftTraining):
-        tokens = rows * (config.max_prompt_length + config.max_response_length)
-    else:
-        tokens = 2 * rows * config.max_length
     whole = config.optimizer == "adafactor"  # each process has all weights
     needs = of_training(
-        shape, tokens, 1 if whole else devices, config.precision, config.optimizer,
+        shape, rows * _longest(config), 1 if whole else devices, config.precision, config.optimizer,
         config.gradient_checkpointing,
     )  # fmt: skip
     return needs.with_reserve
+
+
+def _longest(config: DpoTraining | SftTraining) -> int:
+    """Tokens of a row of a batch, at most: a pair's two conversations, or a prompt and its response."""
+    if isinstance(config, DpoTraining):
+        return 2 * config.max_length
+    return config.max_prompt_length + config.max_response_length
