@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from refusals import refused
 
-from xlrm.data import catalog, conversation_trees, data_card, hub_sets, seahorse, summaries
+from xlrm.data import catalog, conversation_trees, data_card, hub_sets, seahorse, summaries, wikilingua
 from xlrm.data.hub_sets import SOURCES
 from xlrm.errors import ArtifactError, DataError
 from xlrm.reporting.published import paper_b
@@ -184,12 +184,33 @@ def test_seahorse_s_languages_are_validated_as_corpora_of_their_own(gem: tuple[s
     assert read_rows(tmp_path / "out" / "de" / "preferences.jsonl")
 
 
-def test_a_repository_that_holds_a_program_is_taken_from_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "wiki_lingua").mkdir()
-    (tmp_path / "wiki_lingua" / "wiki_lingua.py").write_text("import datasets\n")
-    with pytest.raises(ArtifactError) as raised:
-        catalog.load(catalog.DEMONSTRATIONS, f"wikilingua={tmp_path / 'wiki_lingua'}", "de", None, 0, ())
-    assert raised.value.hint
+def test_wikilingua_is_read_from_its_archives(tmp_path: Path) -> None:
+    """As published: `german.zip` with a folder `german`, in which `val.src.de` has a document on each line."""
+    records, folder = sample("wikilingua"), tmp_path / "content" / "german"
+    folder.mkdir(parents=True)
+    for part, chosen in (("train", records), ("val", records[:2]), ("test", records[2:])):
+        for kind in ("source", "target"):
+            for code in ("de", "en"):
+                lines = "".join(f"{record[f'{kind}_aligned'][code]}\n" for record in chosen)
+                (folder / f"{part}.{'src' if kind == 'source' else 'tgt'}.{code}").write_text(lines, encoding="utf-8")
+    expected = [
+        {"gem_id": f"wiki_lingua_german_de-val-{i}", "source": record["source"], "target_aligned": record["target_aligned"]}
+        for i, record in enumerate(records[:2])
+    ]  # fmt: skip
+    assert wikilingua.records(str(tmp_path / "content"), "de", "validation") == expected
+    assert wikilingua.records(str(folder), "de", "validation") == expected
+    assert wikilingua.records(str(tmp_path / "content"), "tr", "validation") is None
+    (tmp_path / "zips").mkdir()
+    shutil.make_archive(str(tmp_path / "zips" / "german"), "zip", tmp_path / "content")
+    loaded = catalog.load(catalog.DEMONSTRATIONS, f"wikilingua={tmp_path / 'zips'}", "de", None, 0, ())
+    assert [(row["id"], row["split"]) for row in loaded.rows] == [
+        *((f"wiki_lingua_german_de-train-{i}", "train") for i in range(3)),
+        *((f"wiki_lingua_german_de-val-{i}", "validation") for i in range(2)),
+    ]
+    assert [row["response"] for row in loaded.rows[:3]] == [record["target_aligned"]["de"] for record in records]
+    (folder / "val.tgt.en").write_text("one\n")
+    with refused(DataError, folder / "val", "2 in src.de, 2 in src.en, 2 in tgt.de, 1 in tgt.en"):
+        wikilingua.records(str(folder), "de", "validation")
 
 
 # OpenAssistant

@@ -5,14 +5,14 @@ Columns and rules follow the dataset cards; `docs/data.md` explains the defaults
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from xlrm import progress
-from xlrm.data import conversation_trees, helpsteer, pair_records, summaries
+from xlrm.data import conversation_trees, helpsteer, pair_records, summaries, wikilingua
 from xlrm.data.conversations import Turns
 from xlrm.data.licences import ASSUMED
 from xlrm.errors import DataError
@@ -52,6 +52,8 @@ class Source:
     """`data_dir` in the repository, if it contains more than one table."""
     folders: Mapping[str, str] = field(default_factory=dict)
     """Language -> `data_dir`, if each language has a folder."""
+    reader: Callable[[str, str, str], list[Record] | None] | None = None
+    """(repository, language, split) -> records that are not in tables; None for a folder that has tables instead."""
     splits: tuple[str, ...] = ()
     """Splits to read, each of which its rows then name; none for `split` alone."""
     paper_b: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -244,9 +246,9 @@ SOURCES = {
         ),
         *(
             Source(
-                name, f"GEM/{repository}", licence, summaries.rows_of(name, column), "demonstrations",
+                name, repository, licence, summaries.rows_of(name, column), "demonstrations",
                 tuple(summaries.SFT_COUNTS[name]), revision=revision, folders=folders, splits=TRAINED,
-                paper_b=summaries.SFT_COUNTS[name],
+                paper_b=summaries.SFT_COUNTS[name], reader=wikilingua.records if name == "wikilingua" else None,
             )
             for name, repository, licence, column, revision, folders in summaries.GEM
         ),
@@ -284,7 +286,9 @@ def _rows(source: Source, language: str) -> tuple[list[Row], int, str | None]:
     for split in source.splits or (source.split,):
         if "{language}" in split:  # other sets are also in languages that this process has no name of
             split = split.format(language=LANGUAGES[language].name.lower())
-        records, commit = hub.records(source.repository, source.revision, split, config, folder, source.gated)
+        records: Sequence[Record] | None = source.reader(source.repository, language, split) if source.reader else None
+        if records is None:
+            records, commit = hub.records(source.repository, source.revision, split, config, folder, source.gated)
         try:
             if source.spoken:
                 records = [record for record in records if source.spoken(record, language)]

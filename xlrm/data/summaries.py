@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from xlrm.data import wikilingua
 from xlrm.errors import DataError
 
 Record = dict[str, Any]
@@ -24,16 +25,19 @@ _TABLES = "refs/convert/parquet"
 split in it."""
 _NAMES = {"de": "german", "en": "english", "es": "spanish", "ru": "russian", "tr": "turkish", "vi": "vietnamese"}
 GEM = (
-    ("xsum", "xsum", "cc-by-sa-4.0", "document", _TABLES, {"en": "default"}),
-    ("xlsum", "xlsum", "cc-by-nc-sa-4.0", "text", _TABLES, {code: _NAMES[code] for code in ("en", "es", "ru", "tr", "vi")}),
-    ("mlsum", "mlsum", "mlsum-research", "text", _TABLES, {"de": "de", "es": "es"}),
+    ("xsum", "GEM/xsum", "cc-by-sa-4.0", "document", _TABLES, {"en": "xsum"}),
     (
-        "wikilingua", "wiki_lingua", "cc-by-nc-sa-3.0", "source", "b864b63e079d381a1bd92723d36107153ba23921",
+        "xlsum", "GEM/xlsum", "cc-by-nc-sa-4.0", "text", _TABLES,
+        {code: _NAMES[code] for code in ("en", "es", "ru", "tr", "vi")},
+    ),
+    ("mlsum", "GEM/mlsum", "mlsum-research", "text", _TABLES, {"de": "de", "es": "es"}),
+    (
+        "wikilingua", wikilingua.ARCHIVES, "cc-by-nc-sa-3.0", "source", "main",
         {code: f"wiki_lingua_{name}_{code}" for code, name in _NAMES.items()},
     ),
 )  # fmt: skip
-"""Name, repository of GEM, licence (of its card), column of the document, revision, and folder of each language. The revision of
-WikiLingua is that of GEM 1.1, whose ids Seahorse has; it is a program without tables, so that the set is taken from a folder."""
+"""Name, repository, licence (of GEM's card), column of the document, revision, and folder of each language. WikiLingua is that
+of GEM 1.1, whose ids Seahorse has, and which is no set of the Hub."""
 Documents = Mapping[str, tuple[str, str]]
 """Id of GEM -> (dataset, document)."""
 

@@ -29,6 +29,8 @@ Words = dict[str, dict[str, BagOfWords]]
 REWARDS = "rewards.jsonl"
 """What the stage best_of_n writes: rewards of every response by every reward model."""
 TEXTS = 2000
+RESPONSES = 8
+"""Responses to a prompt on which sources are compared."""
 COLUMNS = ("lang", "feature_id", "value")
 Judged = Mapping[Method, Sequence[tuple[JudgeResults, JudgedItems]]]
 """Method -> both files of each language's verdicts."""
@@ -88,14 +90,15 @@ def words(languages: Sequence[str], samples: Sequence[Path], best_of_n: Sequence
 
 
 def agreement(best_of_n: Sequence[Path]) -> dict[str, dict[str, float]]:
-    """Source -> target -> how far its rewards of the SFT policy's responses agree with the other sources', by rank."""
+    """Source -> target -> how far its rewards of the SFT policy's responses, the first of each prompt, agree with the other
+    sources', by rank."""
     rewards: dict[str, dict[str, list[float]]] = {}
     for folder in best_of_n:
         language = BestOfNResults.read(folder).language
         for row in read_rows(folder / REWARDS) if (folder / REWARDS).is_file() else ():
             for source, values in row["rewards"].items():
                 if reuse_material.is_single(source):
-                    rewards.setdefault(source, {}).setdefault(language, []).extend(values)
+                    rewards.setdefault(source, {}).setdefault(language, []).extend(values[:RESPONSES])
     return recommender.agreement(rewards) if len(rewards) > 1 else {}
 
 

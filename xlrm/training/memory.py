@@ -8,7 +8,7 @@ Bytes for each parameter of the share of one device (N parameters, G devices):
 | weights that are updated | the same | 4, in float32 |
 | gradients | 4 | 2 in bfloat16, else 4 |
 | states of AdamW | 8; 2 in 8 bits | 8; 2 in 8 bits |
-| states of Adafactor | 0 (rows and columns of matrices) | 4 |
+| states of Adafactor | 0 (rows and columns of matrices) | not with ZeRO-3 |
 
 ZeRO-3 also gathers weights of up to `_LIVE` parameters for the layers at work (stage3_max_live_parameters), fills a bucket
 of `_BUCKET` gradients before it reduces them (reduce_bucket_size), and updates `_SUB_GROUP` parameters at a time
@@ -67,11 +67,7 @@ def of_training(
     """Needs of all weights of a decoder with its vocabulary, trained with AdamW on passes of `tokens` tokens per device
     (DPO: 2 x pairs x max_length). `optimizer`: its name in transformers; `checkpointing`: gradient checkpointing."""
     count, half = shape.parameters / devices, precision == "bfloat16"
-    states = count * (2 if "8bit" in optimizer else 8)
-    if (
-        optimizer == "adafactor"
-    ):  # rows and columns of a matrix, or each weight of the flat parts that ZeRO-3 makes of it
-        states = 0 if devices == 1 else count * 4
+    states = count * (2 if "8bit" in optimizer else 8) * (optimizer != "adafactor")
     if devices == 1:
         number, gathered = 4, 0.0
         weights = count * (6 if half else 4)
@@ -107,9 +103,11 @@ def of_policy(shape: Shape, config: DpoTraining | SftTraining, devices: int) -> 
     """Bytes of each GPU for an alignment by DPO or a fine-tuning, with the reserve. Raises ConfigError for a batch that cannot
     be shared. In an encoder-decoder a token passes one of both stacks."""
     rows, _ = launch.split_batch(config.batch_size, config.device_batch_size, devices)
+    whole = config.optimizer == "adafactor"  # each process has all weights
     needs = of_training(
-        shape, rows * _longest(config), devices, config.precision, config.optimizer, config.gradient_checkpointing
-    )
+        shape, rows * _longest(config), 1 if whole else devices, config.precision, config.optimizer,
+        config.gradient_checkpointing,
+    )  # fmt: skip
     return needs.with_reserve
 
 

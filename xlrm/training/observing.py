@@ -45,7 +45,10 @@ def check(observers: Sequence[Path], config: OnlineTraining, scoring: Scoring) -
 
 def write_responses(history: Iterable[Mapping[str, Any]], folder: Path) -> None:
     """Writes the responses that were kept in the log history of a training."""
-    rows = [{"step": entry["step"], **row} for entry in history if FIELD in entry for row in entry[FIELD]]
+    rows = [
+        {"step": entry["step"], **{name: row[name] for name in ("prompt", "response", "first", "kl")}}
+        for entry in history if FIELD in entry for row in entry[FIELD]
+    ]  # fmt: skip
     write_jsonl(folder / FILE, rows)
 
 
