@@ -86,10 +86,8 @@ def test_steps_are_those_of_plain_transformers(
     kind: str, corpora: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Three steps on single judgments, computed one by one without padding: a rate of 0 in the first, of 1e-4 then."""
-    options = {
-        "similar_lengths": True,
-        "scale_parameter": kind == "policy",
-    }  # the first: trained in the order of the file
+    # Similar lengths: the rows stay in the order of the file.
+    options = {"similar_lengths": True, "scale_parameter": kind == "policy"}
     _, output = train(request.getfixturevalue(kind), corpora, tmp_path, **options)
     model: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path / "start", dtype=torch.float32).eval()
     optimizer = Adafactor(model.parameters(), lr=1e-4, scale_parameter=kind == "policy", relative_step=False)

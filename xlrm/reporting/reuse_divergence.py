@@ -81,15 +81,23 @@ def _against_win_rate(material: Material) -> Part:
         else "Filled: RL."
     )
     result = correlation(material)
+    title = "KL divergence of the RL policies, nats per response"
     return Part(
         "divergence", "Win rate against KL divergence (Figure 8, Table 20)", [correlation_sentence(result)] if result else [],
-        [matrix("KL divergence of the RL policies, nats per "
-                "response", cells, material.languages, unit="size", middle=0.0)] if cells else [],
-        [Figure(caption, figure, LEGEND)],
-        notes=[f"Bound of best of {material.best_of_n[0].n}: log n − (n − 1)/n = {bound:.2f} nats (Stiennon et al. 2020, "
-               "Beirami et al. 2024)."] if bound else [],
-        files=("divergence", "win_rates"), stages=("gains", "judge"), short="KL divergence",
+        [matrix(title, cells, material.languages, unit="size", middle=0.0)] if cells else [], [Figure(caption, figure, LEGEND)],
+        notes=list(_notes(material, bound)), files=("divergence", "win_rates"), stages=("gains", "judge"), short="KL divergence",
     )  # fmt: skip
+
+
+def _notes(material: Material, bound: float | None) -> Iterator[str]:
+    if bound is not None:
+        n = material.best_of_n[0].n
+        yield f"Bound of best of {n}: log n − (n − 1)/n = {bound:.2f} nats (Stiennon et al. 2020, Beirami et al. 2024)."
+    if material.gains and not all(gains.temperature for gains in material.gains):
+        yield (
+            "Some responses were not drawn but greedy, or their temperature is unknown: the numbers are then divergences along "
+            "them rather than estimates of the KL divergence."
+        )
 
 
 def _best_of_k(material: Material) -> Part:

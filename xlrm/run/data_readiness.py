@@ -158,12 +158,20 @@ def limits_of_translations(asked: Experiment, stages: Stages) -> Iterator[Config
 
 
 def losses(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """A loss of pairs for a file of this machine whose first row is a single judgment."""
+    """A loss of pairs for a dataset of single judgments, or a file of this machine whose first row is one."""
     if "reward" not in stages:
         return
     loss = asked.config("reward").loss
     for _, config in corpora(asked):
         for entry in config.preferences:
+            row = catalog.find(PREFERENCES, entry) if not entry.startswith(catalog.HUB) else None
+            if row and row.judged and loss != "pointwise":
+                yield ConfigError(
+                    f"needs pairs, and {entry} has single judgments",
+                    where="reward.loss",
+                    value=loss,
+                    hint="set pointwise",
+                )
             if catalog.is_file(entry) and os.path.isfile(entry):
                 first = catalog.first_row(entry, Reading(config.columns, config.encoding))
                 try:

@@ -25,6 +25,9 @@ SIZES = {
     # Paper A, appendix A: of its 108,000 pairs these two have as many, and the next two 31,113 together. HelpSteer2's card
     # says 20,324 responses, two to a prompt.
     "wildguard": 8383, "offsetbias": 8504, "helpsteer2": 10_162, "safe-rlhf": 20_951,
+    # Paper B, Tables 1 to 4, in English: training and validation, and training alone of the reward models' data.
+    "seahorse": 14_031, "oasst1": 22_076, "oasst1-preferred": 9370, "xsum": 23_848, "xlsum": 316_212, "wikilingua": 111_041,
+    "mlsum": 268_262,
     # The datasets' cards.
     "rewardbench": 2985, "rewardbench-2": 1865, "m-rewardbench": 2869, "alpacaeval": 805, "belebele": 488,
 }  # fmt: skip

@@ -24,13 +24,15 @@ def tables(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Tables without which nothing can be fine-tuned or sampled, and languages that nothing can be compared with."""
     if asked.pipeline != REUSE:
         return
-    for field, why in (
-        ("demonstrations", "policies are fine-tuned on them"), ("prompts", "policies answer them; `demonstrations` takes those"),
-    ):  # fmt: skip
+    for field, why, example in (
+        ("demonstrations", "policies are fine-tuned on them", "[demonstrations.jsonl]"),
+        ("prompts", "policies answer them; `demonstrations` takes those", "demonstrations"),
+    ):
         if not asked.setting("curate", field):
             yield ConfigError(
-                f"required for {REUSE}: {why}", where=f"curate.{field}", value=asked.setting("curate", field)
-            )
+                f"required for {REUSE}: {why}", where=f"curate.{field}",
+                value=asked.stages.get("curate", {}).get(field), hint=f"for example curate.{field}={example}",
+            )  # fmt: skip
     if not asked.targets:
         yield ConfigError("one or more other languages are required", where="targets", value=asked.targets)
 

@@ -22,7 +22,7 @@ from xlrm.training import curves
 from xlrm.training.recipes import OnlineTraining
 
 FIELD = "observed"
-"""Of an entry of the log history."""
+"""Field of an entry of the log history."""
 FILE = "observed_responses.jsonl"
 """Rows with step, prompt, response, first (the first policy's response to the prompt) and kl (of the response, in nats), both
 null without a reference; beside the trained policy also rewards and first_rewards, by observer."""
@@ -45,7 +45,10 @@ def check(observers: Sequence[Path], config: OnlineTraining, scoring: Scoring) -
 
 def write_responses(history: Iterable[Mapping[str, Any]], folder: Path) -> None:
     """Writes the responses that were kept in the log history of a training."""
-    rows = [{"step": entry["step"], **row} for entry in history if FIELD in entry for row in entry[FIELD]]
+    rows = [
+        {"step": entry["step"], **{name: row[name] for name in ("prompt", "response", "first", "kl")}}
+        for entry in history if FIELD in entry for row in entry[FIELD]
+    ]  # fmt: skip
     write_jsonl(folder / FILE, rows)
 
 
