@@ -229,7 +229,7 @@ def test_a_batch_changes_no_response_and_a_kill_no_weight(
 def test_observers_score_responses_beside_the_first_policys_also_after_a_kill(
     tiny_base, judge, corpora, tmp_path, rollouts, monkeypatch
 ) -> None:
-    """Of steps 1, 2 and 3, the last; the policy that is trained writes each time before the first one does."""
+    """Steps 1, 2 and 3, the last, are kept; the policy that is trained writes each time before the first one does."""
     from transformers import AutoModelForCausalLM
 
     other = tmp_path / "other"

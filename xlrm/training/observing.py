@@ -22,7 +22,7 @@ from xlrm.training import curves
 from xlrm.training.recipes import OnlineTraining
 
 FIELD = "observed"
-"""Of an entry of the log history."""
+"""Field of an entry of the log history."""
 FILE = "observed_responses.jsonl"
 """Rows with step, prompt, response, first (the first policy's response to the prompt) and kl (of the response, in nats), both
 null without a reference; beside the trained policy also rewards and first_rewards, by observer."""
