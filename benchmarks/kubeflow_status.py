@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks import record
 from components import hardware
 from components.form import LOOPS, shared_out
-from configs import PRESETS
+from configs import PRESETS, presets
 from pipelines import placement, submission
 from pipelines.server.costs import by_task, unit_costs
 from pipelines.server.nodes import Node
@@ -27,6 +27,7 @@ from pipelines.server.values import Facts
 from pipelines.server.workflow import spec_bytes
 from xlrm.errors import ConfigError
 from xlrm.run import experiment
+from xlrm.run.sections import REUSE
 from xlrm.run.steps import steps
 
 NINE = ("es", "it", "ko", "zh", "de", "ru", "tr", "vi")
@@ -38,8 +39,11 @@ WORK = "condition-2"
 
 
 def facts(package: Package, preset: str, on: placement.Placement, targets: tuple[str, ...], left: bool = True) -> Facts:
-    """Values that a run of a preset passes from task to task if all steps are left to do, or none."""
+    """Values that a run of a preset passes from task to task if all steps are left to do, or none. `targets`: other languages
+    than the preset's; those of reuse-rewards keep theirs."""
     spoken = f"[{','.join(targets)}]"
+    if package.name == REUSE:  # whose experiments have data of their own in each language
+        targets = ()
     more = {
         "demo": [f"base.pretraining.languages=[en,{spoken[1:]}"], "own": ["translate.translator=OWNER/NAME"],
         "paper": ["sample.eval_prompts=null"],
@@ -99,7 +103,7 @@ def show(options: argparse.Namespace, on: placement.Placement, folder: Path) -> 
     targets = tuple(filter(None, options.languages.split(",")))
     for name in submission.PIPELINES:
         package = load(submission.compile_package(name, folder, on))
-        for preset in PRESETS:
+        for preset in presets(package.name):
             if said := refused(package.name, preset, on):
                 print(said)
             else:

@@ -14,8 +14,8 @@ NOTHING = {
 
 def show(label: str, view: Any, *gates: str) -> None:
     """Writes the page of a step's artifact, or of the run's report, into `view`, or else the page of what its gate or one of
-    `gates` refused, or else a sentence; raises nothing. Kubeflow keeps no page of a task that failed (uploadOutputArtifacts in its
-    launcher_v2.go)."""
+    `gates` refused, or else a sentence; raises nothing. Kubeflow keeps no page of a task that failed (uploadOutputArtifacts in
+    its launcher_v2.go)."""
     try:
         text = _pages.own(_run.report() if label == "report" else _run.made(label))
         text = text or next(filter(None, map(_pages.refused, (label, *gates))), "")

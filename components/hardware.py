@@ -17,7 +17,7 @@ from xlrm.run.experiment import stage_config
 from xlrm.run.steps import Step, Steps
 from xlrm.scorers.interface import Scoring
 from xlrm.training import memory, trainers
-from xlrm.training.recipes import DpoTraining, TrainingConfig
+from xlrm.training.recipes import DpoTraining, SftTraining, TrainingConfig
 
 TRAININGS = ("reward", "align")
 """Components whose stages train, on several nodes if the placement has them."""
@@ -122,20 +122,21 @@ def gpu_bytes(product: str) -> float | None:
 
 
 def _memory_problems(step: Step, steps: Steps, gpus: int, hardware: Hardware) -> Iterator[ConfigError]:
-    """The error of an alignment that pods with `gpus` GPUs of the placement's kind have too little memory for. A policy of
-    unknown shape and a GPU of unknown memory are not checked."""
+    """The error of an alignment or a fine-tuning that pods with `gpus` GPUs of the placement's kind have too little memory for.
+    A model of unknown shape and a GPU of unknown memory are not checked."""
     size, config = gpu_bytes(hardware.gpu_product), stage_config(step.stage, step.config)
-    if size is None or not gpus or not isinstance(config, DpoTraining):
+    if size is None or not gpus or not isinstance(config, DpoTraining | SftTraining):
         return
-    policy: Any = stage_config("base", steps[str(step.inputs["policy"])].config)
-    shape, devices = base_models.shape(policy.model), (config.processes or gpus) * hardware.nodes
-    if shape is None or (needed := memory.of_alignment(shape, config, devices)) <= size:
+    trained = steps[str(step.inputs["policy" if isinstance(config, DpoTraining) else "base"])]
+    base: Any = stage_config("base", trained.config)
+    shape, devices = base_models.shape(base.model), (config.processes or gpus) * hardware.nodes
+    if shape is None or (needed := memory.of_policy(shape, config, devices)) <= size:
         return
     changes: dict[str, Any] = {}
     for field, value in memory.SAVING.items():
         if getattr(config, field) != value:
             changes[field] = value
-        if changes and memory.of_alignment(shape, config.model_copy(update=changes), devices) <= size:
+        if changes and memory.of_policy(shape, config.model_copy(update=changes), devices) <= size:
             break
     else:
         changes = {}

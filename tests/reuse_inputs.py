@@ -75,7 +75,7 @@ def gains(folder: Path, language: str, languages: tuple[str, ...] = LANGUAGES) -
         for labeler in languages
     }  # fmt: skip
     PolicyGains(
-        language=language, prompts=100, labelers=languages,
+        language=language, prompts=100, labelers=languages, temperature=1.0,
         increases={labeler: {e: around(0.5 if e == labeler else 0.2) for e in languages} for labeler in languages},
         kl={labeler: around(0.3 + 0.1 * place) for place, labeler in enumerate(languages)},
         characters=dict.fromkeys(languages, 120.0), curves=steps,

@@ -130,20 +130,28 @@ REFUSED = {
     ("paper_a_llama", "cpu"): "translate.engine: vllm needs a GPU; on placement cpu a pod of translate has 0 GPU(s)",
     ("paper_a_qwen_7b", "cpu"): "translate.engine: vllm needs a GPU; on placement cpu a pod of translate has 0 GPU(s)",
     ("paper_a_qwen", "cpu"): "translate.engine: vllm needs a GPU; on placement cpu a pod of translate has 0 GPU(s)",
+    (
+        "paper_b_summarization",
+        "cpu",
+    ): "translate.engine: vllm needs a GPU; on placement cpu a pod of translate has 0 GPU(s)",
+    ("paper_b_summarization", "a100-40gb"): "sft.device_batch_size=8: needs about 47 GiB of each of 4 GPUs",
+    ("paper_b_summarization", "a100-40gb-pcie"): "sft.device_batch_size=8: needs about 47 GiB of each of 4 GPUs",
+    ("paper_b_dialog", "cpu"): "sample.engine: vllm needs a GPU; on placement cpu a pod of answer has 0 GPU(s)",
 }
-"""What no run on a cluster without GPUs can do, said before it begins."""
+"""What no run on a cluster without GPUs can do, or with GPUs that are too small, said before it begins."""
 
 
 @pytest.mark.parametrize("placement", CLUSTERS)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_fits_a_placement_or_is_refused_at_once(view, capsys, preset: str, placement: str) -> None:
     facts = json.loads(json.dumps(load(placement).facts()), parse_int=float)  # as Kubeflow passes them
+    pipeline = load_experiment(PRESETS[preset]).of_pipeline
     if reason := REFUSED.get((preset, placement)):
         with pytest.raises(SystemExit) as ended:
-            settled(view, preset, placement=facts, pipeline="cross-lingual-transfer")
+            settled(view, preset, placement=facts, pipeline=pipeline)
         assert ended.value.code == 2 and reason in capsys.readouterr().err
         return
-    left = settled(view, preset, placement=facts, pipeline="cross-lingual-transfer")
+    left = settled(view, preset, placement=facts, pipeline=pipeline)
     assert int(left.Output) == len(_run.read().steps()), "nothing is finished"
     models = sum(step.stage == "reward" for step in _run.read().steps().values())
     assert len(left.reward) == min(models, load(placement).tasks["reward"].pods)
@@ -151,6 +159,7 @@ def test_a_preset_fits_a_placement_or_is_refused_at_once(view, capsys, preset: s
 
 ASKERS = {
     "a served judge": ("paper_a_qwen", {}, "reference.served='gpt-4-turbo-2024-04-09': "),
+    "paper B's judge": ("paper_b_dialog", {}, "judge.judge='gpt-4o': "),
     "a judge alone": ("paper_a_qwen", {"reference": None}, "judge.judge='gpt-4o': "),
     "a judge from elsewhere": (
         "paper_a_qwen", {"judge.judge": None, "reference": None, "external.models": ["gpt-4o"]}, "external.models='gpt-4o': ",
@@ -162,7 +171,7 @@ ASKERS = {
 @pytest.mark.parametrize(("preset", "overrides", "said"), ASKERS.values(), ids=ASKERS)
 def test_a_run_that_asks_a_server_needs_its_address(view, capsys, monkeypatch, preset, overrides, said) -> None:
     monkeypatch.delenv(endpoints.ADDRESS)
-    given = {"placement": load("a100-80gb").facts(), "pipeline": "cross-lingual-transfer"}
+    given = {"placement": load("a100-80gb").facts(), "pipeline": load_experiment(PRESETS[preset]).of_pipeline}
     with pytest.raises(SystemExit) as ended:
         settled(view, preset, overrides=overrides, **given)
     assert ended.value.code == 2 and said in capsys.readouterr().err

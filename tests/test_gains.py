@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_mt5
 import torch
-from letter_model import TOKENS
+from letter_model import LETTERS
 from letter_model import save as letter_model
 from refusals import refused
 from sampled import answered
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from xlrm.errors import DataError
 from xlrm.evaluation import policy_gains
@@ -20,7 +21,8 @@ from xlrm.scorers.engines import TransformersScorer
 from xlrm.stages import gains
 from xlrm.store.jsonl import read_rows, write_jsonl
 
-END = TOKENS.index("</s>")
+TOKENS = ("<unk>", "</s>", *LETTERS)
+END = 1
 
 
 def moved(network: torch.nn.Module, seed: int, by: float) -> torch.nn.Module:
@@ -96,6 +98,29 @@ def test_token_ids_of_responses_are_those_that_a_policy_writes(tiny_base) -> Non
         chat = chat_templates.conversation(prompts[texts.index(text)], text)
         whole = plain.apply_chat_template(chat, tokenize=True, return_dict=False)
         assert [*read, *written] == whole[: len(read) + len(written)]
+
+
+def test_an_encoder_decoder_reads_the_prompt_and_ends_responses_with_its_end_token(tmp_path) -> None:
+    folder = tiny_mt5.save(tmp_path)
+    first, second = (AutoModelForSeq2SeqLM.from_pretrained(folder).eval() for _ in range(2))
+    moved(first, 1, 0.02)
+    tokenizer = loading.load_tokenizer(folder)
+    prompts, texts = ["How much is it?", "Who?"], ["It is three.", "three"]
+    ended, cut = divergence.token_ids(tokenizer, prompts, texts, [True, False], encoder_decoder=True)
+    plain = AutoTokenizer.from_pretrained(folder)
+    assert [ended[0], cut[0]] == chat_templates.as_encoded(tokenizer, prompts)
+    assert ended[1] == plain(texts[0])["input_ids"] and ended[1][-1] == tiny_mt5.EOS
+    assert cut[1] == plain(texts[1])["input_ids"][:-1]
+    values = []
+    for read, written in (ended, cut):
+        before = torch.tensor([[tiny_mt5.PAD, *written[:-1]]])
+        with torch.no_grad():
+            p, q = (
+                network(torch.tensor([read]), decoder_input_ids=before).logits[0].double().log_softmax(-1)
+                for network in (first, second)
+            )
+        values.append((p.exp() * (p - q)).sum().item())
+    assert divergence.per_response(first, second, [ended, cut]) == pytest.approx(values, rel=1e-4) and min(values) > 0
 
 
 PROMPTS = ("How much is one plus two?", "How much is two plus two?", "What do dogs eat?")

@@ -1,6 +1,7 @@
 """Reinforcement learning with a reward model: TRL's numbers computed again, rewards that are equal, zero, missing or late."""
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import tiny_mt5 as tiny_mt5_model
 import torch
 from pydantic import ValidationError
 from refusals import refused
@@ -19,12 +21,13 @@ from benchmarks.reward_training import log_of as log
 from benchmarks.reward_training import weights_of as weights
 from xlrm.data.catalog import PREFERENCES
 from xlrm.errors import ArtifactError, ConfigError, DataError
+from xlrm.evaluation.policy_gains import ObservedStep, ObservedTraining
 from xlrm.models import chat_templates, loading
 from xlrm.scorers import engines, online
 from xlrm.scorers.interface import Scoring
 from xlrm.stages import rl
-from xlrm.store.jsonl import write_jsonl
-from xlrm.training import online_rl
+from xlrm.store.jsonl import read_rows, write_jsonl
+from xlrm.training import observing, online_rl, response_logprobs
 from xlrm.training.recipes import OnlineTraining
 
 TRAINING = {
@@ -44,15 +47,31 @@ def corpora(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def tiny_mt5(tmp_path_factory) -> Path:
+    """With embeddings, which are those of its output too, by which it ends some responses early."""
+    from transformers import AutoModelForSeq2SeqLM
+
+    folder = tiny_mt5_model.save(tmp_path_factory.mktemp("mt5"))
+    network = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    with torch.no_grad():
+        network.lm_head.weight *= 0.2
+        network.lm_head.weight[tiny_mt5_model.EOS] *= 8
+    network.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def judge(tiny_base, tmp_path_factory) -> Path:
     return new_model(tiny_base, tmp_path_factory.mktemp("reward"))
 
 
-def train(base: Path, model: Path | None, corpora: Path, work: Path, **changes) -> tuple[dict[str, float], Path]:
+def train(
+    base: Path, model: Path | None, corpora: Path, work: Path, given: dict | None = None, **changes
+) -> tuple[dict[str, float], Path]:
     output = work / "output"
     output.mkdir(parents=True, exist_ok=True)
     config = rl.Config(**TRAINING | changes)
-    return rl.run(config, policy=base, reward_model=model, corpora=corpora, output=output), output
+    return rl.run(config, policy=base, reward_model=model, corpora=corpora, output=output, **given or {}), output
 
 
 @pytest.fixture
@@ -81,7 +100,11 @@ def rollouts(monkeypatch) -> list[dict]:
 
 def log_probabilities(model, read: list[int], written: list[int]) -> torch.Tensor:
     """Log-probability of each written token, by transformers alone, a sequence at a time."""
-    logits = model(input_ids=torch.tensor([read + written])).logits[0, len(read) - 1 : -1]
+    if model.config.is_encoder_decoder:
+        before = torch.tensor([[tiny_mt5_model.PAD, *written[:-1]]])
+        logits = model(input_ids=torch.tensor([read]), decoder_input_ids=before).logits[0]
+    else:
+        logits = model(input_ids=torch.tensor([read + written])).logits[0, len(read) - 1 : -1]
     scaled = (logits.double() / TRAINING["temperature"]).log_softmax(-1)
     return scaled.gather(1, torch.tensor(written)[:, None])[:, 0]
 
@@ -97,20 +120,22 @@ def plain_rewards(folder: Path, chats: list) -> torch.Tensor:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["tiny_base", "tiny_mt5"])
 @pytest.mark.parametrize("method", ["grpo", "rloo"])
 def test_rewards_kl_divergence_and_loss_are_those_of_a_plain_computation(
-    method, tiny_base, judge, corpora, tmp_path, rollouts
+    method, kind, judge, corpora, tmp_path, rollouts, request
 ) -> None:
     """In the second step, when the policy is no longer the reference. GRPO reports the estimator k3 of the KL divergence,
     RLOO k1 (Schulman 2020), both as the mean over tokens; padding counts in neither."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    found, output = train(tiny_base, judge, corpora, tmp_path, method=method, max_new_tokens=32)
+    base = request.getfixturevalue(kind)
+    found, output = train(base, judge, corpora, tmp_path, method=method, max_new_tokens=32)
     step, last = rollouts[1], log(output)[1]
     pairs = list(zip(step["read"], step["written"], strict=True))
     assert len({len(row) for row in step["written"]}) > 1, "without padding this shows less"
-    reference = AutoModelForCausalLM.from_pretrained(tiny_base).eval()
-    policy = AutoModelForCausalLM.from_pretrained(tiny_base).eval()
+    auto = AutoModelForSeq2SeqLM if kind == "tiny_mt5" else AutoModelForCausalLM
+    reference, policy = (auto.from_pretrained(base).eval() for _ in range(2))
     policy.load_state_dict(step["weights"])
     with torch.no_grad():
         before = torch.cat([log_probabilities(reference, *pair) for pair in pairs])
@@ -159,7 +184,7 @@ def test_log_probabilities_of_a_padded_batch_are_those_of_each_sequence(kind, mo
             for read, wrote in rows
         ]
         add_fused_lm_head(model, outputs=("log_probs", "entropy"))
-        found, entropies = online_rl.of_responses(model, ids, mask, 4)
+        found, entropies = response_logprobs.of_decoder(model, ids, mask, 4)
     for place, (_, wrote) in enumerate(rows):
         one = plain[place].gather(1, torch.tensor(wrote)[:, None])[:, 0]
         assert found[place].tolist() == pytest.approx([*one.tolist(), *[0.0] * (4 - len(wrote))], abs=1e-5)
@@ -195,6 +220,76 @@ def test_a_batch_changes_no_response_and_a_kill_no_weight(
     assert [row["written"] for row in rollouts] == first[2:], "only the steps after the checkpoint"
     assert apart(weights(whole), weights(cut)) < 1e-5
     assert [entry["reward"] for entry in log(cut)] == pytest.approx([entry["reward"] for entry in log(whole)], abs=1e-5)
+
+
+# What other reward models say of the responses
+
+
+@pytest.mark.slow
+def test_observers_score_responses_beside_the_first_policys_also_after_a_kill(
+    tiny_base, judge, corpora, tmp_path, rollouts, monkeypatch
+) -> None:
+    """Steps 1, 2 and 3, the last, are kept; the policy that is trained writes each time before the first one does."""
+    from transformers import AutoModelForCausalLM
+
+    other = tmp_path / "other"
+    shutil.copytree(judge, other)
+    loading.new_reward_model(tiny_base, loading.load_tokenizer(tiny_base), seed=9).save_pretrained(other)
+    changes = {"steps": 3, "save_steps": 1, "observers": ["en", "de+en"], "observe_steps": 2}
+    given = {"observers": [judge, other]}
+    _, whole = train(tiny_base, judge, corpora, tmp_path / "whole", given, **changes)
+    seen = list(rollouts)
+    assert len(seen) == 6
+    observed = ObservedTraining.read(whole)
+    assert [(each.step, each.responses) for each in observed.steps] == [(1, 12), (2, 12), (3, 12)]
+    assert observed.steps[0].kl == 0 and observed.steps[0].increases == {"en": 0.0, "de+en": 0.0}
+    last, kept = observed.steps[2], [row for row in read_rows(whole / observing.FILE) if row["step"] == 3]
+    chats = [[chat_templates.conversation(row["prompt"], row[name]) for row in kept] for name in ("response", "first")]
+    assert chats[0] == seen[4]["chats"] and chats[0] != chats[1]
+    for name, model in (("en", judge), ("de+en", other)):
+        own, first = (plain_rewards(model, each) for each in chats)
+        assert last.rewards[name] == pytest.approx(own.mean().item(), abs=1e-5)
+        assert last.increases[name] == pytest.approx((own - first).mean().item(), abs=1e-5)
+    policy, first = (AutoModelForCausalLM.from_pretrained(tiny_base).eval() for _ in range(2))
+    policy.load_state_dict(seen[4]["weights"])
+    divergences = []
+    for read, written in zip(seen[4]["read"], seen[4]["written"], strict=True):
+        ids = torch.tensor([[*read, *written[:-1]]])
+        with torch.no_grad():
+            p, q = (
+                (network(ids).logits[0, len(read) - 1 :].double() / TRAINING["temperature"]).log_softmax(-1)
+                for network in (policy, first)
+            )
+        divergences.append((p.exp() * (p - q)).sum().item())
+    assert last.kl == pytest.approx(sum(divergences) / 12, rel=1e-4) and last.kl > 0
+    (point,) = [entry for entry in log(whole) if entry["step"] == 3 and "observed_kl" in entry]
+    assert point["observed_kl"] == last.kl and point["observed_increase/de+en"] == last.increases["de+en"]
+
+    of, calls = online.InProcess.of, []
+
+    def interrupted(self, conversations):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return of(self, conversations)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(online.InProcess, "of", interrupted)
+        train(tiny_base, judge, corpora, tmp_path / "cut", given, **changes)
+    _, cut = train(tiny_base, judge, corpora, tmp_path / "cut", given, **changes)
+    assert (cut / observing.FILE).read_text() == (whole / observing.FILE).read_text()
+    assert ObservedTraining.read(cut) == observed
+
+
+def test_observers_without_a_name_are_refused(tiny_base, judge, corpora, tmp_path) -> None:
+    with refused(ConfigError, "rl.observers", 1):
+        train(tiny_base, judge, corpora, tmp_path, {"observers": [judge]})
+
+
+def test_a_step_without_a_reference_has_rewards_alone() -> None:
+    rows = [{"rewards": {"en": reward}, "first_rewards": None, "kl": None} for reward in (1.0, 2.0)]
+    assert observing.summary(5, rows) == ObservedStep(step=5, responses=2, rewards={"en": 1.5})
+    assert observing.point(observing.summary(5, rows)) == {"step": 5, "observed_reward/en": 1.5}
 
 
 # Rewards that are equal, zero, missing or late
@@ -328,8 +423,6 @@ def test_an_answer_that_has_not_every_reward_ends_the_training(answer, tiny_base
 
 
 def test_a_conversation_that_the_reward_models_template_rejects_has_no_reward(judge, tmp_path) -> None:
-    import shutil
-
     strict = shutil.copytree(judge, tmp_path / "strict")
     template = (strict / "chat_template.jinja").read_text()
     (strict / "chat_template.jinja").write_text(

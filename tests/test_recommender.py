@@ -143,6 +143,19 @@ def test_signals_that_lack_a_cell_are_left_out() -> None:
     assert set(rules) == {"english", "own", "random", "best", "other targets", "ridge"}
 
 
+def test_cells_may_be_absent() -> None:
+    """Translate-train has no diagonal, and another reward model aligns one target alone."""
+    matrix = {"en": {"de": 60.0, "tr": 70.0}, "de": {"en": 56.0, "tr": 60.0}, "en>tr": {"tr": 75.0}}
+    for own in (True, False):
+        rules = by_rule(recommender.evaluate(matrix, {}, own=own))
+        assert rules["english"].chosen == {"de": ("en",), "tr": ("en",), "en": ("de",)}
+        assert rules["english"].regrets == {"de": 0.0, "tr": 5.0, "en": 0.0}
+    alone = by_rule(recommender.evaluate({"en": {"en": 50.0}}, recommender.signals(similarity={"en": {"en": 1.0}})))
+    assert alone["nearest"].regrets == {"en": 0.0}
+    only = by_rule(recommender.evaluate({"en": {"en": 50.0, "de": 60.0}}, {}, own=False))
+    assert only["random"].regrets == {"de": 0.0}, "nothing to choose from for English"
+
+
 def numbers(cell: str) -> list[float]:
     return [float(number.replace("−", "-")) for number in re.findall(r"[−-]?\d+(?:\.\d+)?", cell)]
 

@@ -250,3 +250,16 @@ def test_a_file_of_features_without_a_column_is_refused(tmp_path):
     path.write_text("lang,feature\nde,1A\n")
     with refused(DataError, f"{path}:2", "feature_id"):
         run({"lineage": lineage(("de",))}, tmp_path / "page", ("de",), typology=str(path))
+
+
+def test_the_recommender_is_evaluated_on_the_run_and_on_the_papers_tables(whole):
+    """English is the best source for every target here, so that it costs nothing; the own reward model, accurate in its own
+    language, is chosen by accuracy and loses 10 points but in English. The paper's Table 8: docs/recommender.md."""
+    rows = table(whole[2], "recommender")
+    regrets = {(row["of"], row["matrix"], row["rule"], row["target"]): row for row in rows}
+    assert all(float(regrets["run", "best-of-n", "english", code]["regret"]) == 0 for code in LANGUAGES)
+    assert regrets["run", "RL", "accuracy", "tr"]["sources"] == "tr"
+    assert float(regrets["run", "RL", "accuracy", "tr"]["regret"]) == pytest.approx(10)
+    english = [float(regrets["paper", "Table 8", "english", code]["regret"]) for code in LANGUAGES]
+    assert sum(english) / 6 == pytest.approx(3.60, abs=0.005)
+    assert "English 0.0: a difference of 0.0" in html.unescape(section(whole[2], "recommender"))

@@ -13,7 +13,7 @@ from kfp.compiler import Compiler
 from refusals import refused
 
 from benchmarks import kubeflow_status
-from configs import PRESETS
+from configs import presets
 from pipelines import placement, submission
 from pipelines.server.costs import by_task, smallest, unit_costs
 from pipelines.server.nodes import Node
@@ -201,7 +201,7 @@ def test_a_server_runs_and_shows_every_package_in_nine_languages(packages) -> No
     on, compiled = packages
     for package in compiled:
         assert findings(package) == [], package.name
-        for preset in PRESETS:
+        for preset in presets(package.name):
             facts = kubeflow_status.facts(package, preset, on, kubeflow_status.NINE)
             assert size_findings(package, facts) == [], f"{package.name} {preset} on {on.name}"
             assert status_bytes(package, facts) < BUDGET, f"{package.name} {preset} on {on.name}"
@@ -210,7 +210,7 @@ def test_a_server_runs_and_shows_every_package_in_nine_languages(packages) -> No
 def test_a_run_of_which_all_is_finished_starts_two_tasks_and_takes_less_than_two_minutes(packages) -> None:
     on, compiled = packages
     for package in compiled:
-        nodes = simulate(package, kubeflow_status.facts(package, "paper_a_qwen", on, (), left=False))
+        nodes = simulate(package, kubeflow_status.facts(package, presets(package.name)[-1], on, (), left=False))
         started = {one.status["displayName"] for one in pods(nodes) if not one.status["displayName"].endswith("driver")}
         assert len(pods(nodes)) == 7 and max(one.end for one in nodes) < LIMIT_SECONDS, started
 

@@ -2,6 +2,8 @@
 selected and written."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ import pytest
 import tiny_mt5 as tiny_mt5_model
 import torch
 from refusals import refused
+from safetensors.torch import load_file
 
+from benchmarks.reward_training import kill_after_a_checkpoint
 from xlrm.errors import ConfigError, DataError
 from xlrm.models import chat_templates, instructions, loading, prompt_limits
 from xlrm.stages import sft
@@ -17,6 +21,7 @@ from xlrm.store.jsonl import write_jsonl
 from xlrm.training import demonstrations, trainers
 from xlrm.training import sft as training
 
+ROOT = Path(__file__).parents[1]
 SETTINGS: dict[str, Any] = {
     "language": "en", "batch_size": 8, "device_batch_size": 4, "gradient_checkpointing": False, "log_steps": 1,
     "validations": 2, "max_prompt_length": 64, "max_response_length": 24,
@@ -69,17 +74,23 @@ def test_losses_and_weights_are_those_of_plain_torch(
 ) -> None:
     """Two steps of Adafactor over batches of eight in two passes of different numbers of tokens, each demonstration computed
     alone, without padding."""
-    from safetensors.torch import load_file
     from transformers.optimization import Adafactor
 
     base = request.getfixturevalue(kind)
-    options = {"steps": 2, "dropout": 0.0 if kind == "tiny_mt5" else None, "validations": 0, "keep": "last"}
+    scaled = kind == "tiny_mt5"
+    options = {
+        "scale_parameter": scaled,
+        "steps": 2,
+        "dropout": 0.0 if kind == "tiny_mt5" else None,
+        "validations": 0,
+        "keep": "last",
+    }
     _, output = train(base, corpora, tmp_path, **options)
     described = loading.load_config(base)
     if kind == "tiny_mt5":
         described.dropout_rate = 0.0
     model = loading.load_language_model(base, described).train()
-    optimizer = Adafactor(model.parameters(), lr=1e-3, scale_parameter=False, relative_step=False)
+    optimizer = Adafactor(model.parameters(), lr=1e-3, scale_parameter=scaled, relative_step=False)
     dataset = trainers._dataset(tmp_path / "tokens")
     for batch, point in zip((range(8), range(8, 16)), curve(output), strict=True):
         losses, count = [], 0
@@ -98,7 +109,7 @@ def test_losses_and_weights_are_those_of_plain_torch(
     start = load_file(base / "model.safetensors")
     apart = max(float((trained[name] - expected[name]).abs().max()) for name in trained)
     moved = max(float((trained[name] - start[name]).abs().max()) for name in trained)
-    assert apart < 2e-5 and moved > 1e-3
+    assert apart < 2e-5 and moved > 5e-4
 
 
 # Demonstrations as tokens
@@ -254,3 +265,55 @@ def test_what_is_refused(tiny_base: Path, corpora: Path, tmp_path: Path) -> None
     write_jsonl(path, [row | {"split": "validation"} for row in rows()[:1]])
     with refused(DataError, path):
         train(tiny_base, tmp_path, tmp_path / "work", language="ko")
+
+
+# Killed, and several processes
+
+RUN = """
+import json, sys
+from pathlib import Path
+from xlrm.stages import sft
+if __name__ == "__main__":
+    config, base, corpora, output = sys.argv[1:]
+    Path(output).mkdir(parents=True, exist_ok=True)
+    sft.run(sft.Config(**json.loads(config)), base=Path(base), corpora=Path(corpora), output=Path(output))
+"""
+
+
+def start(base: Path, corpora: Path, work: Path, **changes: Any) -> subprocess.Popen:
+    """Starts the stage in a process of its own."""
+    arguments = [json.dumps(SETTINGS | changes), base, corpora, work / "output"]
+    with work.with_suffix(".log").open("a") as log:
+        return subprocess.Popen([sys.executable, "-c", RUN, *map(str, arguments)], stdout=log, stderr=log, cwd=ROOT)
+
+
+@pytest.mark.slow
+def test_a_killed_training_continues_with_the_best_weights_so_far(
+    tiny_mt5: Path, corpora: Path, tmp_path: Path
+) -> None:
+    options = {"steps": 8, "save_steps": 1, "validations": 4, "validation_rows": 4}
+    killed = start(tiny_mt5, corpora, tmp_path / "killed", **options)
+    kill_after_a_checkpoint(killed, tmp_path / "killed")
+    for name in ("killed", "whole"):
+        assert start(tiny_mt5, corpora, tmp_path / name, **options).wait() == 0
+    log = (tmp_path / "killed.log").read_text()
+    assert "sft[en]: continues from step" in log
+    assert curve(tmp_path / "killed" / "output") == curve(tmp_path / "whole" / "output")
+    first, second = ((tmp_path / name / "output" / "model.safetensors").read_bytes() for name in ("killed", "whole"))
+    assert first == second
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["tiny_base", "tiny_mt5"])
+def test_two_processes_are_as_one(kind: str, corpora: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Adafactor works by rows and columns of whole matrices, so each process has all of them."""
+    base = request.getfixturevalue(kind)
+    for count in (1, 2):
+        options = {"steps": 3, "processes": count, "dropout": 0.0, "validation_rows": 5, "validations": 1}
+        assert start(base, corpora, tmp_path / str(count), **options).wait() == 0
+    points = [curve(tmp_path / str(count) / "output") for count in (1, 2)]
+    for one_process, two in zip(*points, strict=True):
+        for name in {"loss", "gradient_norm", "heldout_rouge_l"}.intersection(one_process):
+            assert two[name] == pytest.approx(one_process[name], rel=1e-5)
+    weights = [load_file(tmp_path / str(count) / "output" / "model.safetensors") for count in (1, 2)]
+    assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0]) < 1e-5

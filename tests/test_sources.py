@@ -22,7 +22,8 @@ from xlrm.store.jsonl import read_rows, write_jsonl
 
 SAMPLES = Path(__file__).parent / "samples"
 SAMPLE_OF = {
-    name: "safe-rlhf" if name.startswith("safe-rlhf") else name.replace("magpielm", "magpie") for name in SOURCES
+    name: "safe-rlhf" if name.startswith("safe-rlhf") else name.replace("magpielm", "magpie").removesuffix("-preferred")
+    for name in SOURCES
 }
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -62,12 +63,13 @@ def test_every_source_makes_text_rows_of_its_records(name: str) -> None:
     found = list(SOURCES[name].rows(read_rows(SAMPLES / f"{SAMPLE_OF[name]}.jsonl")))
     fields = {
         "preferences": ["prompt", "chosen", "rejected"], "benchmark": ["id", "prompt", "chosen", "rejected", "subset"],
-        "parallel": ["id", "text"],
+        "parallel": ["id", "text"], "demonstrations": ["id", "prompt", "response", "subset"],
     }.get(SOURCES[name].use, ["prompt"])  # fmt: skip
-    assert found and all([key for key in row if key != "margin"] == fields for row in found)
+    fields = ["id", *fields, "subset"] if name == "oasst1" else fields
+    assert found and all([key for key in row if key not in ("margin", "language")] == fields for row in found)
     values = [value for row in found for key, value in row.items() if key != "margin"]
     several = [value for value in values if isinstance(value, list) and isinstance(value[0], dict)]
-    assert bool(several) == name.startswith("helpsteer"), "whose prompts may have turns"
+    assert bool(several) == name.startswith(("helpsteer", "oasst1")), "whose prompts may have turns"
     best_of = [value for value in values if isinstance(value, list) and value not in several]
     assert bool(best_of) == (name == "rewardbench-2"), "a best of n has lists"
     texts = [value for value in values if isinstance(value, str)] + [text for value in best_of for text in value]

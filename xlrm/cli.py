@@ -98,7 +98,7 @@ def estimate(
     ] = None,
 ) -> None:
     """Curate an experiment's corpus, unless that is already done, and estimate the GPU work of every stage."""
-    from xlrm.run import assumptions, experiment, forecast, steps, workloads
+    from xlrm.run import assumptions, experiment, forecast, reuse_forecast, steps, workloads
     from xlrm.run.runner import run_stage
     from xlrm.store import artifacts
     from xlrm.translation import workload
@@ -110,7 +110,7 @@ def estimate(
         corpus = artifacts.fetch(curated.uri, addresses.home() / "cache")
         section, wanted = loaded.stages.get("translate", {}), loaded.translated
         translated = workload.estimates(corpus, wanted, section, wanted, with_memory=True)
-        rows = forecast.rows(
+        rows = reuse_forecast.rows(
             loaded, workloads.read(corpus), forecast.read_published(loaded), translated, loaded.of_pipeline
         )
     terminal = console()

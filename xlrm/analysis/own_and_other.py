@@ -92,7 +92,9 @@ class _Draws:
         for members in strata.values():
             size = len(members)
             drawn = rng.multinomial(size, np.full(size, 1 / size), RESAMPLES)
-            self.times |= dict(zip(members, np.concatenate([np.ones((1, size), dtype=int), drawn]).T, strict=True))
+            times = np.concatenate([np.ones((1, size), dtype=int), drawn]).T
+            times = times.astype(np.int16)  # 50,000 prompts take 100 MB
+            self.times |= dict(zip(members, times, strict=True))
 
     def rate(self, target: str, sources: list[str]) -> "np.ndarray":
         """Mean over the sources of the win rate (1 + resamples), itself the mean over the target's data sets."""
@@ -104,7 +106,7 @@ class _Draws:
             for names in self.parts[target].values():
                 judged = {name: share for name in names if (share := own.get(name)) is not None}
                 if judged:
-                    times = np.stack([self.times[name] for name in judged])
+                    times = np.stack([self.times[name] for name in judged]).astype(float)
                     total = np.maximum(times.sum(axis=0), 1)  # a resample without any judged prompt
                     rates.append((np.array(list(judged.values())) @ times) / total)
         return np.mean(rates, axis=0)

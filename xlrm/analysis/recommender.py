@@ -130,7 +130,7 @@ def evaluate(matrix: Matrix, known: Signals, english: str = "en", own: bool = Tr
     targets.
 
     `own`: whether the target's own reward model is among the choices. A fixed source that is not among them is replaced by
-    a random one. A signal that lacks a cell is left out, as is a rule without what it needs."""
+    a random one. A signal that lacks a cell is left out, as is a rule without what it needs, and a target without a choice."""
     usable = {name: values for name, values in known.items() if _covers(values, matrix)}
     rules: dict[str, Callable[[str, list[str]], Mapping[str, float]]] = {
         ENGLISH: lambda _, sources: {source: float(source == english) for source in sources},
@@ -176,8 +176,9 @@ def _covers(values: Matrix, matrix: Matrix) -> bool:
 def _choices(name: str, matrix: Matrix, rule: Callable[[str, list[str]], Mapping[str, float]], own: bool) -> Choices:
     chosen, regrets, hits = {}, {}, 0.0
     for target in targets(matrix):
-        rates = column(matrix, target, own)
-        scores = rule(target, list(rates))
+        if not (rates := column(matrix, target, own)):
+            continue
+        scores = rule(target, list(rates)) or dict.fromkeys(rates, 0.0)
         highest, best = max(scores.values()), max(rates.values())
         chosen[target] = tuple(source for source, score in scores.items() if score >= highest - SAME)
         regrets[target] = best - fmean(rates[source] for source in chosen[target])

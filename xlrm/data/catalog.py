@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from xlrm.data import conversations, hub_sets, pair_records
+from xlrm.data import conversations, hub_sets, pair_records, seahorse
 from xlrm.data.hub_sets import Loaded, Origin, Source
 from xlrm.data.licences import YOUR_OWN
 from xlrm.data.phrasebook import questions, sets
@@ -31,6 +31,8 @@ class Dataset:
     """(language, count, seed) -> rows, or a dataset of the Hub; the fields of a row depend on its table."""
     size: int | None = None
     """Rows of a generated dataset if no number is given: its whole, as it has no end."""
+    judged: bool = False
+    """True if rows are single judgments."""
     alike: bool = False
     """True if rows resemble each other and those of a benchmark by design, because they come from a closed world."""
 
@@ -87,7 +89,8 @@ def _table(*rows: Dataset) -> dict[str, Dataset]:
 
 PREFERENCES = _table(
     Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_pairs, size=5600, alike=True),
-    Dataset("phrasebook-judgments", "Apache-2.0", SPOKEN, sets.judgments, size=5600, alike=True),
+    Dataset("phrasebook-judgments", "Apache-2.0", SPOKEN, sets.judgments, size=5600, judged=True, alike=True),
+    Dataset(seahorse.NAME, seahorse.SOURCE.licence, seahorse.SOURCE.languages, seahorse.SOURCE, judged=True),
     *from_hub("preferences"),
 )
 PROMPTS = _table(
@@ -178,14 +181,20 @@ def _with_text(row: dict) -> dict:
     return row
 
 
-def load_pairs(entry: str, language: str, count: int | None, seed: int, reading: Reading = PLAIN) -> Loaded:
+def load_pairs(
+    entry: str, language: str, count: int | None, seed: int, reading: Reading = PLAIN, beside: tuple[str, ...] = ()
+) -> Loaded:
     """Preference pairs with ids and the rejects of a dataset, a file or a dataset of the Hub
     (`hub:OWNER/NAME[:CONFIG[:SPLIT]][@REVISION]`): all, or a sample of `count`.
+    `beside`: entries of demonstrations, whose documents a dataset may name by their ids.
 
     Raises ConfigError for any other name.
     """
     check(PREFERENCES, entry, hub_too=True)
-    if find(PREFERENCES, entry):
+    row = find(PREFERENCES, entry)
+    if row and row.name == seahorse.NAME and isinstance(row.rows, Source) and language in row.languages:
+        return hub_sets.take(entry, seahorse.load(row.rows, language, beside), count, seed)
+    if row:
         return load(PREFERENCES, entry, language, count, seed, ())
     if entry.startswith(HUB):
         name, _, revision = hub.parse_entry(entry)
@@ -237,14 +246,16 @@ def stem(entry: str) -> str:
 
 
 def local_files(entry: str) -> list[Path]:
-    """Files of this machine that an entry names: the file itself (downloaded, if it is on S3), or those of a folder with
-    a dataset of the Hub."""
+    """Files of this machine that an entry names: the file itself (downloaded, if it is on S3), those of a folder with a
+    published dataset, or its archive."""
     if is_file(entry):
         if entry.startswith(S3):
             return [local_copy(entry)] if objects.stat(entry) else []
         return [Path(entry)] if os.path.isfile(entry) else []
     name, repository, _ = hub.parse_entry(entry)
     folder = Path(repository or (name.startswith(HUB) and name.removeprefix(HUB).split(":")[0]) or "/dev/null")
+    if folder.is_file():  # an archive
+        return [folder]
     return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
 
 

@@ -293,6 +293,8 @@ class Contamination:
 
     def hits(self, prompt: Turns) -> frozenset[str]:
         """Names of the benchmarks with a prompt that this one contains."""
+        if not (self.places or self.whole):
+            return frozenset()
         turns = [] if isinstance(prompt, str) else [plain([message]) for message in prompt]
         return frozenset().union(*map(self._hits, [plain(prompt), *turns]))
 

@@ -38,11 +38,12 @@ Sources = dict[str, Loaded]
 
 
 def load_pairs(
-    entry: str, language: str, count: int | None, seed: int, max_reject_share: float, reading: Reading = PLAIN
-) -> Loaded:
+    entry: str, language: str, count: int | None, seed: int, max_reject_share: float, reading: Reading = PLAIN,
+    beside: tuple[str, ...] = (),
+) -> Loaded:  # fmt: skip
     """The pairs of a preference source, or a sample of `count`. Raises DataError if the share of unusable rows is above
     `max_reject_share`, and the errors of `catalog.load_pairs`."""
-    loaded = catalog.load_pairs(entry, language, count, seed, reading)
+    loaded = catalog.load_pairs(entry, language, count, seed, reading, beside)
     check_rejects(entry, loaded, max_reject_share, reading)
     return loaded
 

@@ -112,6 +112,15 @@ def notes(card: DataCard) -> list[str]:
             if origin.not_taken:
                 lost = f", and with them all of {', '.join(origin.lost)}" if origin.lost else ""
                 sentences.append(f"{entry} ({use}): {origin.not_taken:,} of {origin.rows:,} rows not taken{lost}.")
+            if origin.left_out:
+                listed = ", ".join(f"{count:,} {label}" for label, count in sorted(origin.left_out.items()))
+                sentences.append(f"{entry} ({use}): records that are rated neither Yes nor No left out: {listed}.")
+            if not origin.not_taken and any(origin.splits[split] != count for split, count in origin.paper_b.items()):
+                counts = " and ".join(
+                    f"{origin.splits[split]:,} rows for {split}, paper B says {count:,}"
+                    for split, count in origin.paper_b.items()
+                )
+                sentences.append(f"{entry} ({use}): {counts}.")
             if origin.paper not in (None, origin.rows):
                 sentences.append(f"{entry} ({use}): {origin.rows:,} rows, the paper says {origin.paper:,}.")
     return [*sentences, *filter(None, [paper_note(card), _left_in(card)])]

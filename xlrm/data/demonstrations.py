@@ -1,6 +1,7 @@
 """Demonstrations, prompts with a good response: read, cleaned, divided into training and validation, and mixed."""
 
 import random
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -101,6 +102,15 @@ def clean(
             value=", ".join(loaded),
         )
     return kept, report
+
+
+def counted(source: Loaded, apart: Collection[str]) -> Loaded:
+    """The dataset with the numbers of rows of its splits without those whose prompt is in `apart`, as paper B counts them."""
+    if not (apart and source.origin.splits):
+        return source
+    counts = Counter(row["split"] for row in source.rows if key(row["prompt"]) not in apart)
+    splits = {split: counts[split] for split in source.origin.splits}
+    return replace(source, origin=source.origin.model_copy(update={"splits": splits}))
 
 
 def _of_table(row: Row) -> Row:

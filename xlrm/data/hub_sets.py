@@ -3,17 +3,16 @@
 Columns and rules follow the dataset cards; `docs/data.md` explains the defaults that paper A does not specify.
 """
 
-import itertools
 import random
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from xlrm import progress
-from xlrm.data import conversations, pair_records
+from xlrm.data import conversation_trees, helpsteer, pair_records, summaries, wikilingua
 from xlrm.data.conversations import Turns
 from xlrm.data.licences import ASSUMED
 from xlrm.errors import DataError
@@ -21,8 +20,6 @@ from xlrm.languages import FLORES, LANGUAGES
 from xlrm.store import hub
 from xlrm.store.json_values import check_number
 
-_TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\n")
-"""Beginning of a further turn in a prompt of HelpSteer2, with the role of who speaks."""
 Record = dict
 Row = dict
 
@@ -34,10 +31,10 @@ class Source:
     licence: str
     rows: Callable[[Iterable[Record]], Iterator[Row]]
     """Records in the dataset's order -> rows with prompt, chosen and rejected (or prompt only, or text only), in the
-    form of `conversations`; with id and subset if the dataset's own matter, and margin if it says how much better chosen
-    is. In a best of n, chosen and rejected are lists of responses."""
+    form of `conversations`; with id and subset if the dataset's own matter, margin if it says how much better chosen
+    is, and language if a table has several. In a best of n, chosen and rejected are lists of responses."""
     use: str = "preferences"
-    """preferences, prompts (to align on), eval_prompts, benchmark, or parallel (never translated)."""
+    """preferences, prompts (to align on), eval_prompts, benchmark, demonstrations, or parallel (never translated)."""
     languages: tuple[str, ...] = ("en",)
     """Languages it is published in."""
     config: str | None = None
@@ -53,6 +50,15 @@ class Source:
     and stands in the account."""
     folder: str | None = None
     """`data_dir` in the repository, if it contains more than one table."""
+    folders: Mapping[str, str] = field(default_factory=dict)
+    """Language -> `data_dir`, if each language has a folder."""
+    reader: Callable[[str, str, str], list[Record] | None] | None = None
+    """(repository, language, split) -> records that are not in tables; None for a folder that has tables instead."""
+    splits: tuple[str, ...] = ()
+    """Splits to read, each of which its rows then name; none for `split` alone."""
+    paper_b: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Language -> rows for training and for validation according to paper B (Wu et al. 2024, Tables 1 to 4); a difference stands
+    in the account."""
     split: str = "train"
     """{language} in it stands for a language's English name in small letters, if each language has a split."""
     revision: str = "main"
@@ -81,6 +87,12 @@ class Origin(BaseModel):
     records: int | None = None
     rows: int | None = None
     """Rows made from the records, or rows of the file, before a sample was drawn."""
+    left_out: dict[str, int] = {}
+    """Records that are no rows, by what their label is instead."""
+    splits: dict[str, int] = {}
+    """Split of the dataset -> rows."""
+    paper_b: dict[str, int] = {}
+    """Split -> rows that paper B says it has."""
     not_taken: int = 0
     """Rows that a limit of the config left out; those taken are a sample."""
     paper: int | None = None
@@ -131,59 +143,6 @@ def _wildguard(records: Iterable[Record]) -> Iterator[Row]:
     for prompt, responses in good.items():
         if len(responses) == 1 and len(bad.get(prompt, ())) == 1:
             yield _row(prompt, responses[0], bad[prompt][0])
-
-
-def _helpsteer2(records: Iterable[Record]) -> Iterator[Row]:
-    """The more helpful of two consecutive responses to one prompt, which may have turns; ties are dropped."""
-    for prompt, group in itertools.groupby(records, key=lambda record: record["prompt"]):
-        responses = list(group)
-        for first, second in zip(responses[::2], responses[1::2], strict=False):
-            if first["helpfulness"] != second["helpfulness"]:
-                chosen, rejected = sorted((first, second), key=lambda r: r["helpfulness"], reverse=True)
-                margin = {"margin": float(chosen["helpfulness"] - rejected["helpfulness"])}
-                yield _row(_turns(prompt), chosen["response"], rejected["response"]) | margin
-
-
-def _helpsteer2_preference(records: Iterable[Record]) -> Iterator[Row]:
-    """`preference_strength` is -3..3, positive for the second response; 0 is dropped."""
-    for record in records:
-        strength = record["preference_strength"]
-        if strength:
-            chosen, rejected = (2, 1) if strength > 0 else (1, 2)
-            pair = _row(_turns(record["prompt"]), record[f"response_{chosen}"], record[f"response_{rejected}"])
-            yield pair | {"margin": float(abs(strength))}
-
-
-def _turns(prompt: str) -> Turns:
-    """A prompt of HelpSteer2, in which the first turn is the user's and marks begin the others, as messages."""
-    first, *others = _TURN.split(prompt)
-    turns = [("User", first), *zip(others[::2], others[1::2], strict=True)]
-    return conversations.prompt([{"role": role.lower(), "content": text} for role, text in turns])
-
-
-_HELPSTEER3 = {
-    "en": "english", "zh": "chinese", "ko": "korean", "fr": "french", "es": "spanish", "ru": "russian", "ja": "japanese",
-    "de": "german", "it": "italian", "pt": "portuguese", "pl": "polish", "id": "indonesian", "nl": "dutch", "vi": "vietnamese",
-}  # fmt: skip
-"""Language -> its name in the column `language` of HelpSteer3. Code has that of a programming language there, and its
-prompts are in English."""
-
-
-def _helpsteer3(records: Iterable[Record]) -> Iterator[Row]:
-    """`context` is the conversation so far; `overall_preference` is -3..3, positive for the second response; 0 is
-    dropped."""
-    for record in records:
-        strength = record["overall_preference"]
-        if strength:
-            chosen, rejected = (2, 1) if strength > 0 else (1, 2)
-            prompt = conversations.prompt(record["context"], "context")
-            pair = _row(prompt, record[f"response{chosen}"], record[f"response{rejected}"])
-            yield pair | {"margin": float(abs(strength))}
-
-
-def _in_helpsteer3(record: Record, language: str) -> bool:
-    named = record["language"].lower()
-    return named == _HELPSTEER3[language] or (language == "en" and record["domain"].lower() == "code")
 
 
 def _offsetbias(records: Iterable[Record]) -> Iterator[Row]:
@@ -239,6 +198,7 @@ _M_REWARDBENCH = (
     "es", "it", "ko", "zh", "de", "ru", "tr", "vi", "ar", "cs", "el", "fa", "fr", "he", "hi", "id", "ja", "nl", "pl", "pt",
     "ro", "uk",
 )  # fmt: skip
+TRAINED = ("train", "validation")
 _SAFE_RLHF = ("PKU-Alignment/PKU-SafeRLHF-30K", "cc-by-nc-4.0")
 SOURCES = {
     row.name: row
@@ -248,13 +208,13 @@ SOURCES = {
         Source("safe-rlhf-better", *_SAFE_RLHF, _safe_rlhf("better")),
         Source("safe-rlhf-safer", *_SAFE_RLHF, _safe_rlhf("safer")),
         Source("wildguard", "allenai/wildguardmix", "odc-by", _wildguard, config="wildguardtrain", paper=8383, gated=True),
-        Source("helpsteer2", "nvidia/HelpSteer2", "cc-by-4.0", _helpsteer2),
+        Source("helpsteer2", "nvidia/HelpSteer2", "cc-by-4.0", helpsteer.helpsteer2),
         Source(
-            "helpsteer2-preference", "nvidia/HelpSteer2", "cc-by-4.0", _helpsteer2_preference, folder="preference"
+            "helpsteer2-preference", "nvidia/HelpSteer2", "cc-by-4.0", helpsteer.helpsteer2_preference, folder="preference"
         ),
         Source(
-            "helpsteer3", "nvidia/HelpSteer3", "cc-by-4.0", _helpsteer3, languages=tuple(_HELPSTEER3), config="preference",
-            spoken=_in_helpsteer3,
+            "helpsteer3", "nvidia/HelpSteer3", "cc-by-4.0", helpsteer.helpsteer3, languages=tuple(helpsteer.LANGUAGES),
+            config="preference", spoken=helpsteer.is_in,
         ),
         Source("offsetbias", "NCSOFT/offsetbias", "bsd-3-clause", _offsetbias, paper=8504),
         Source("magpie", "Magpie-Align/Magpie-Pro-DPO-100K-v0.1", "llama3", _magpie),
@@ -276,6 +236,22 @@ SOURCES = {
             "belebele", "facebook/belebele", "cc-by-sa-4.0", _belebele, "parallel", tuple(FLORES), tables=FLORES,
             split="test", counts=(900, 488),
         ),
+        Source(
+            "oasst1", "OpenAssistant/oasst1", "apache-2.0", conversation_trees.pairs, languages=conversation_trees.SPOKEN,
+            splits=TRAINED, paper_b=conversation_trees.PAIR_COUNTS,
+        ),
+        Source(
+            "oasst1-preferred", "OpenAssistant/oasst1", "apache-2.0", conversation_trees.preferred, "demonstrations",
+            conversation_trees.SPOKEN,            splits=TRAINED, paper_b=conversation_trees.SFT_COUNTS,
+        ),
+        *(
+            Source(
+                name, repository, licence, summaries.rows_of(name, column), "demonstrations",
+                tuple(summaries.SFT_COUNTS[name]), revision=revision, folders=folders, splits=TRAINED,
+                paper_b=summaries.SFT_COUNTS[name], reader=wikilingua.records if name == "wikilingua" else None,
+            )
+            for name, repository, licence, column, revision, folders in summaries.GEM
+        ),
     )
 }  # fmt: skip
 
@@ -285,31 +261,54 @@ def load(source: Source, language: str) -> Loaded:
 
     Raises ArtifactError for a dataset that cannot be fetched, DataError for records that do not match its schema.
     """
-    config = source.tables.get(language, source.config)
-    split = source.split
-    if "{language}" in split:  # other sets are also in languages that this process has no name of
-        split = split.format(language=LANGUAGES[language].name.lower())
-    records, commit = hub.records(source.repository, source.revision, split, config, source.folder, source.gated)
-    try:
-        if source.spoken:
-            records = [record for record in records if source.spoken(record, language)]
-        rows, read = list(source.rows(records)), len(records)
-    except (KeyError, TypeError, IndexError, DataError) as error:
-        raise DataError(
-            f"a record has an unexpected form: {type(error).__name__} {error}",
-            where=f"{source.repository} at {source.revision}",
-        ) from error
+    rows, read, commit = _rows(source, language)
     for number, row in enumerate(rows, 1):
         check_number(f"{source.repository} at {source.revision}: row {number}: margin", row.get("margin"))
     if source.counts and source.counts != (read, len(rows)):
         counted, card = (f"{made} rows of {records} records" for records, made in ((read, len(rows)), source.counts))
+        config = source.tables.get(language, source.config)
         progress.say(f"{source.name}: {source.repository} ({config}) has {counted}, its card says {card}")
     paper = {"paper": source.paper} if source.paper else {}
     if source.paper not in (None, len(rows)):
         progress.say(f"{source.name}: {len(rows):,} rows, the paper says {source.paper:,}")
     facts = origin(source.repository, source.revision, commit, source.licence, records=read, rows=len(rows), **paper)
     stem = in_language(source.name, language)
-    return Loaded([{"id": f"{stem}-{i}", **row} for i, row in enumerate(rows)], facts)
+    loaded = Loaded([{"id": f"{stem}-{i}", **row} for i, row in enumerate(rows)], facts)
+    return with_splits(loaded, source.paper_b.get(language)) if source.splits else loaded
+
+
+def _rows(source: Source, language: str) -> tuple[list[Row], int, str | None]:
+    """Rows in a language, number of records that were read, and their commit."""
+    config = source.tables.get(language, source.config)
+    folder = source.folders.get(language, source.folder)
+    rows: list[Row] = []
+    read, commit = 0, None
+    for split in source.splits or (source.split,):
+        if "{language}" in split:  # other sets are also in languages that this process has no name of
+            split = split.format(language=LANGUAGES[language].name.lower())
+        records: Sequence[Record] | None = source.reader(source.repository, language, split) if source.reader else None
+        if records is None:
+            records, commit = hub.records(source.repository, source.revision, split, config, folder, source.gated)
+        try:
+            if source.spoken:
+                records = [record for record in records if source.spoken(record, language)]
+            made, read = list(source.rows(records)), read + len(records)
+        except (KeyError, TypeError, IndexError, DataError) as error:
+            raise DataError(
+                f"a record has an unexpected form: {type(error).__name__} {error}",
+                where=f"{source.repository} at {source.revision}",
+            ) from error
+        own = [row for row in made if row.pop("language", language) == language]
+        rows += [row | {"split": split} for row in own] if source.splits else own
+    return rows, read, commit
+
+
+def with_splits(loaded: Loaded, paper_b: tuple[int, int] | None) -> Loaded:
+    """The rows with the number of each split in their origin, beside that of paper B."""
+    counts = Counter(row["split"] for row in loaded.rows)
+    expected = {"paper_b": dict(zip(TRAINED, paper_b, strict=True))} if paper_b else {}
+    facts = {"splits": {split: counts[split] for split in TRAINED}, **expected}
+    return replace(loaded, origin=loaded.origin.model_copy(update=facts))
 
 
 def in_language(stem: str, language: str) -> str:

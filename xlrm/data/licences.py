@@ -18,6 +18,7 @@ _CONDITIONS = {
     + "; its output may be used to improve no large language model except Llama 3 and its derivatives",
     "llama3.1": _LLAMA.format("3.1", "Llama", "Llama"),
     "llama3.2": _LLAMA.format("3.2", "Llama", "Llama"),
+    "mlsum-research": "for non-commercial research only; copyright stays with the newspapers",
     "qwen-research": 'not for commercial use; anyone who redistributes the model displays "Built with Qwen" or '
     '"Improved using Qwen"',
 }

@@ -218,7 +218,9 @@ def load(config: Settings) -> dict[str, curation.Sources]:
             texts: catalog.load(PARALLEL, texts, language, config.parallel_texts, seed, ("text",), others)
         }
     datasets["preferences"] = {
-        name: curation.load_pairs(name, language, config.pairs, seed, config.max_reject_share, read)
+        name: curation.load_pairs(
+            name, language, config.pairs, seed, config.max_reject_share, read, config.demonstrations
+        )
         for name in config.preferences
     }
     if config.demonstrations:
@@ -236,7 +238,8 @@ def demonstrate(
 ) -> tuple[curation.Tables, Report]:
     """The tables of demonstrations and, if prompts are their inputs, of prompts; and the counts of the cleaning. `pairs`: to
     train reward models on. Raises DataError if no demonstration is left."""
-    apart = {demonstrations.key(row["prompt"]) for row in pairs} if config.demonstrations_apart else frozenset()
+    apart = {demonstrations.key(row["prompt"]) for row in pairs} if config.demonstrations_apart else set()
+    sources |= {entry: demonstrations.counted(source, apart) for entry, source in sources.items()}
     rows, report = demonstrations.clean(
         sources, contamination, config.demonstrations_train_share, config.seed, apart, config.clean
     )

@@ -107,7 +107,7 @@ def rewards(
         (row["prompt"], [row["responses"][0], *(text for own in others.values() for text in own["responses"])])
         for row, others in rows
     ]
-    rewarded = {}
+    rewarded: dict[str, list[Rewarded]] = {}
     for evaluator, given, _ in labelers.label(answered, names, folders, scoring, output, "gains"):
         rewarded[evaluator] = []
         for (_, others), values in zip(rows, given, strict=True):

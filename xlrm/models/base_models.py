@@ -49,6 +49,21 @@ BASE_MODELS = {
                 tied=False,
             ),
         ),
+        # Paper B. mT5-XL (Xue et al. 2021), an encoder-decoder of 3.7B parameters, as summaries are written by; and the
+        # substitute for PaLM-2-XXS, which is not public. Shapes: each model's config.json on the Hub.
+        BaseModel(
+            "google/mt5-xl", "apache-2.0",
+            shape=Shape(
+                layers=24, hidden=2048, intermediate=5120, heads=32, kv_heads=32, head_width=64, vocabulary=250_112,
+                tied=False, encoder_layers=24,
+            ),
+        ),
+        BaseModel(
+            "Qwen/Qwen2.5-1.5B", "apache-2.0", context=131_072,
+            shape=Shape(
+                layers=28, hidden=1536, intermediate=8960, heads=12, kv_heads=2, head_width=128, vocabulary=151_936
+            ),
+        ),
     )
 }  # fmt: skip
 

@@ -34,6 +34,11 @@ def as_encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     return tokenizer(texts)["input_ids"] if texts else []
 
 
+def as_policies_read(tokenizer: Any, prompts: Sequence[Prompt], encoder_decoder: bool) -> list[list[int]]:
+    """Token ids of prompts as a policy of this project reads them: `as_encoded` or `as_trained`."""
+    return (as_encoded if encoder_decoder else as_trained)(tokenizer, prompts)
+
+
 def asking(tokenizer: Any, prompt: Prompt) -> str:
     """Text of a prompt with the start of the assistant's turn. Raises ConfigError if the template rejects the messages."""
     return _asking(tokenizer, messages(prompt))[1]

@@ -46,18 +46,26 @@ class Shape:
     vocabulary: int
     tied: bool = True
     """Whether the embeddings and the head that predicts tokens share one matrix."""
+    encoder_layers: int = 0
+    """Layers of the encoder of an encoder-decoder, whose decoder's `layers` also have attention to it; 0 for a decoder."""
 
     @property
     def parameters(self) -> float:
         """Parameters of all matrices, which is all that the model's files hold except norms and biases."""
-        return self.size(head=True).parameters + (0 if self.tied else self.hidden * self.vocabulary)
+        return sum(self._stacks) + self.hidden * self.vocabulary * (1 if self.tied else 2)
 
     def size(self, head: bool) -> Size:
-        """Size with the head that predicts tokens, or without it as in reward models, whose head is a single row."""
+        """Size with the head that predicts tokens, or without it as in reward models, whose head is a single row. In an
+        encoder-decoder a token passes one of both stacks; the larger is counted."""
         width = self.heads * self.head_width
-        attention = 2 * self.hidden * (width + self.kv_heads * self.head_width)
-        body = self.layers * (attention + 3 * self.hidden * self.intermediate)
-        return Size(body + head * self.hidden * self.vocabulary, self.layers, width)
+        return Size(max(self._stacks) + head * self.hidden * self.vocabulary, self.layers, width)
+
+    @property
+    def _stacks(self) -> tuple[float, float]:
+        """Parameters of the layers of the decoder, and of the encoder."""
+        attention = 2 * self.hidden * (self.heads + self.kv_heads) * self.head_width
+        mlp, across = 3 * self.hidden * self.intermediate, attention * (self.encoder_layers > 0)
+        return self.layers * (attention + across + mlp), self.encoder_layers * (attention + mlp)
 
 
 def shape(config: dict[str, Any]) -> Shape | None:

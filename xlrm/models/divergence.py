@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xlrm.models import chat_templates, loading, padding, precisions, templates
+from xlrm.models import chat_templates, loading, padding, precisions
 from xlrm.models.decoding import Prompt
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def of_policies(
     values = {}
     for name, folder in policies.items():
         policy, tokenizer = _loaded(folder), loading.load_tokenizer(folder)
-        each = iter(per_response(policy, before, _ids(tokenizer, rows[name]), temperature))
+        each = iter(per_response(policy, before, _ids(policy, tokenizer, rows[name]), temperature))
         values[name] = [[next(each) for _ in row["responses"]] for row in rows[name]]
         del policy
         loading.free_gpu()
@@ -46,15 +46,15 @@ def of_policies(
 
 
 def _loaded(folder: Path) -> Any:
-    network: Any = loading.load_causal_lm(folder)
+    network: Any = loading.load_language_model(folder, loading.load_config(folder))
     return network.to(precisions.device()).eval()
 
 
-def _ids(tokenizer: Any, rows: Sequence[dict]) -> list[Written]:
+def _ids(policy: Any, tokenizer: Any, rows: Sequence[dict]) -> list[Written]:
     """Token ids of all responses, one row after the other."""
     prompts = [row["prompt"] for row in rows for _ in row["responses"]]
     responses, finished = ([each for row in rows for each in row[field]] for field in ("responses", "finished"))
-    return token_ids(tokenizer, prompts, responses, finished)
+    return token_ids(tokenizer, prompts, responses, finished, policy.config.is_encoder_decoder)
 
 
 def _divergence(policy: Any, reference: Any, read: list[int], response: list[int], temperature: float) -> float:
@@ -84,14 +84,20 @@ def logits(network: Any, read: list[int], response: list[int]) -> "torch.Tensor"
 
 
 def token_ids(
-    tokenizer: Any, prompts: Sequence[Prompt], responses: Sequence[str], finished: Sequence[bool]
-) -> list[Written]:
+    tokenizer: Any, prompts: Sequence[Prompt], responses: Sequence[str], finished: Sequence[bool],
+    encoder_decoder: bool = False,
+) -> list[Written]:  # fmt: skip
     """Token ids of prompts as a policy reads them, and of its responses to them, with the token that ends them if it finished
     them. The texts are tokenised again: a policy that wrote the same text with other tokens, or white space around it, wrote
     other ids. `tokenizer`: the policy's, from `loading.load_tokenizer`."""
-    asked = chat_templates.as_trained(tokenizer, prompts) if prompts else []
-    end = min(chat_templates.turn_ends(tokenizer), default=tokenizer.eos_token_id)
-    written = _continued(tokenizer, prompts, responses, asked)
+    if not prompts:
+        return []
+    asked, end = chat_templates.as_policies_read(tokenizer, prompts, encoder_decoder), tokenizer.eos_token_id
+    if encoder_decoder:
+        written = tokenizer(text_target=list(responses), add_special_tokens=False, verbose=False)["input_ids"]
+    else:
+        written = _continued(tokenizer, prompts, responses, asked)
+        end = min(chat_templates.turn_ends(tokenizer), default=end)
     return [
         (ids, [*text, end] if whole else text) for ids, text, whole in zip(asked, written, finished, strict=True)
     ]  # fmt: skip
@@ -102,10 +108,9 @@ def _continued(
 ) -> list[list[int]]:
     """Token ids of responses behind their prompts. Where a tokenizer would join the last characters of a prompt and the first
     of a response, which a policy cannot do, the response is tokenised by itself."""
-    chats = [chat_templates.accepted(tokenizer, prompt) for prompt in prompts]
-    begun = templates.render(tokenizer, chats, add_generation_prompt=True)
+    begun = [chat_templates.asking(tokenizer, prompt) for prompt in prompts]
     texts = [text + response for text, response in zip(begun, responses, strict=True)]
-    whole = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+    whole = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     return [
         ids[len(read) :] if ids[: len(read)] == read else tokenizer(response, add_special_tokens=False)["input_ids"]
         for ids, read, response in zip(chat_templates.as_read(tokenizer, whole), asked, responses, strict=True)

@@ -8,6 +8,7 @@ torchrun: PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT.
 import contextlib
 import ctypes
 import importlib
+import importlib.util
 import json
 import os
 import signal
@@ -90,17 +91,17 @@ def split_batch(batch_size: int, device_batch_size: int, processes: int) -> tupl
     return device_batch, share // device_batch
 
 
-def launch(function: str, folder: Path, wanted: int, precision: str) -> dict[str, float]:
+def launch(function: str, folder: Path, wanted: int, precision: str, sharded: bool = True) -> dict[str, float]:
     """Calls `function` ("module:name") with `folder` in every process, unless it has already ended there, and returns
-    the metrics it left. The processes see as many GPUs as there are processes on this node, and no others. Raises
-    ArtifactError if a process fails."""
+    the metrics it left. The processes see as many GPUs as there are processes on this node, and no others. `sharded`: whether
+    several share the weights by ZeRO-3; otherwise each has all of them. Raises ArtifactError if a process fails."""
     ended = folder / METRICS
     if not ended.exists():
         with _gpus(processes(wanted)):
             if world(wanted) == 1:
                 _call(function, folder)
             else:
-                _accelerate(function, folder, processes(wanted), Nodes.from_environment(), precision)
+                _accelerate(function, folder, processes(wanted), Nodes.from_environment(), precision, sharded)
     return json.loads(ended.read_text()) if ended.exists() else {}
 
 
@@ -128,11 +129,12 @@ def join() -> None:
 
     if torch.cuda.is_available() or "LOCAL_RANK" not in os.environ or distributed.is_initialized():
         return
-    from deepspeed import ops
-
     distributed.init_process_group("gloo", timeout=timedelta(seconds=PATIENCE_S))
-    # Used for inference only. Its compilation waits for a lock file, for ever if a killed process left one.
-    ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if importlib.util.find_spec("deepspeed"):
+        from deepspeed import ops
+
+        # Used for inference only. Its compilation waits for a lock file, for ever if a killed process left one.
+        ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 @contextlib.contextmanager
@@ -152,15 +154,20 @@ def together(what: str) -> Iterator[None]:
         ) from error
 
 
-def accelerate_config(nodes: Nodes, each: int, precision: str, on_cpu: bool) -> dict[str, Any]:
+def accelerate_config(nodes: Nodes, each: int, precision: str, on_cpu: bool, sharded: bool = True) -> dict[str, Any]:
     """Configuration for `accelerate launch`: ZeRO-3 (paper A, appendix B), one whole model saved, batch sizes from
-    the trainer. `gradient_accumulation_steps` is left out, because accelerate refuses one that differs from the
-    trainer's."""
-    return {
-        "compute_environment": "LOCAL_MACHINE", "distributed_type": "DEEPSPEED", "use_cpu": on_cpu,
+    the trainer; torch's DistributedDataParallel if not `sharded`. `gradient_accumulation_steps` is left out, because accelerate
+    refuses one that differs from the trainer's."""
+    common = {
+        "compute_environment": "LOCAL_MACHINE", "use_cpu": on_cpu,
         "mixed_precision": "bf16" if precision == "bfloat16" else "no",
         "num_machines": nodes.count, "machine_rank": nodes.rank, "num_processes": nodes.count * each,
         "main_process_ip": nodes.address, "main_process_port": nodes.port, "rdzv_backend": "static", "same_network": True,
+    }  # fmt: skip
+    if not sharded:
+        return common | {"distributed_type": "MULTI_GPU"}
+    return common | {
+        "distributed_type": "DEEPSPEED",
         "deepspeed_config": {
             "zero_stage": 3, "zero3_init_flag": True, "zero3_save_16bit_model": True,
             "offload_optimizer_device": "none", "offload_param_device": "none", "gradient_clipping": 1.0,
@@ -169,14 +176,17 @@ def accelerate_config(nodes: Nodes, each: int, precision: str, on_cpu: bool) -> 
     }  # fmt: skip
 
 
-def _accelerate(function: str, folder: Path, each: int, nodes: Nodes, precision: str) -> None:
+def _accelerate(function: str, folder: Path, each: int, nodes: Nodes, precision: str, sharded: bool) -> None:
     import torch
 
     if nodes.count == 1:
         nodes = replace(nodes, port=_free_port())  # another training may use the default port
-    command = _command(function, folder, accelerate_config(nodes, each, precision, not torch.cuda.is_available()))
+    config = accelerate_config(nodes, each, precision, not torch.cuda.is_available(), sharded)
+    command = _command(function, folder, config)
     (folder / _REASON).unlink(missing_ok=True)
-    progress.say(f"training with DeepSpeed ZeRO-3 in {each} processes on each of {nodes.count} node(s)")
+    progress.say(
+        f"training with {'DeepSpeed ZeRO-3' if sharded else 'whole copies'} in {each} processes on each of {nodes.count} node(s)"
+    )
     status = subprocess.call(command, env=_environment(), preexec_fn=die_with_parent)
     if status:
         reason = folder / _REASON

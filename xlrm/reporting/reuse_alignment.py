@@ -11,8 +11,6 @@ from xlrm.reporting.reuse_material import METHOD_NAMES, METHODS, Material, Metho
 from xlrm.reporting.reuse_parts import Part, labeler_name, matrix, rate, sources, targets
 from xlrm.reporting.wording import PERCENT, listed, names, percent, points, points_range
 
-SAMPLED = {"best_of_n": "sample-sft", "rl": "sample-rl"}
-
 
 def parts(material: Material) -> Iterator[Part]:
     for method in METHODS:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from xlrm.analysis import policy_divergence
 from xlrm.analysis.policy_divergence import Divergence
+from xlrm.evaluation import best_of_n
 from xlrm.evaluation.best_of_n_results import BestOfNResults
 from xlrm.evaluation.policy_gains import PolicyGains
 from xlrm.evaluation.results import Estimate
@@ -64,7 +65,7 @@ def _against_win_rate(material: Material) -> Part:
             if target in cells.get(source, {})
         ]
     if (best := material.of("best_of_n")) and material.best_of_n:
-        bound = policy_divergence.best_of_n_bound(material.best_of_n[0].n)
+        bound = best_of_n.kl_bound(material.best_of_n[0].n)
         spots += [
             Spot(bound, 100 * rate.value, _role(source, target), marker="s")
             for source, own in best.cells.items() for target, rate in own.items()
@@ -80,15 +81,23 @@ def _against_win_rate(material: Material) -> Part:
         else "Filled: RL."
     )
     result = correlation(material)
+    title = "KL divergence of the RL policies, nats per response"
     return Part(
         "divergence", "Win rate against KL divergence (Figure 8, Table 20)", [correlation_sentence(result)] if result else [],
-        [matrix("KL divergence of the RL policies, nats per "
-                "response", cells, material.languages, unit="size", middle=0.0)] if cells else [],
-        [Figure(caption, figure, LEGEND)],
-        notes=[f"Bound of best of {material.best_of_n[0].n}: log n − (n − 1)/n = {bound:.2f} nats (Stiennon et al. 2020, "
-               "Beirami et al. 2024)."] if bound else [],
-        files=("divergence", "win_rates"), stages=("gains", "judge"), short="KL divergence",
+        [matrix(title, cells, material.languages, unit="size", middle=0.0)] if cells else [], [Figure(caption, figure, LEGEND)],
+        notes=list(_notes(material, bound)), files=("divergence", "win_rates"), stages=("gains", "judge"), short="KL divergence",
     )  # fmt: skip
+
+
+def _notes(material: Material, bound: float | None) -> Iterator[str]:
+    if bound is not None:
+        n = material.best_of_n[0].n
+        yield f"Bound of best of {n}: log n − (n − 1)/n = {bound:.2f} nats (Stiennon et al. 2020, Beirami et al. 2024)."
+    if material.gains and not all(gains.temperature for gains in material.gains):
+        yield (
+            "Some responses were not drawn but greedy, or their temperature is unknown: the numbers are then divergences along "
+            "them rather than estimates of the KL divergence."
+        )
 
 
 def _best_of_k(material: Material) -> Part:

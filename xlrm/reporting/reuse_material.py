@@ -75,6 +75,8 @@ class Material:
     translated: list[TranslatedVerdict] = field(default_factory=list)
     words: dict[str, dict[str, BagOfWords]] = field(default_factory=dict)
     """Target language -> reward model -> how far a bag of words predicts its rewards of the SFT policy's responses."""
+    agreement: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Source -> target -> mean Spearman correlation of its rewards of the SFT policy's responses with other sources'."""
     items: dict[Method, dict[str, list[JudgedItems]]] = field(default_factory=dict)
     """Method -> target language -> what each prompt contributes to the win rates, by judge in their order."""
     features: list[dict[str, str]] = field(default_factory=list)

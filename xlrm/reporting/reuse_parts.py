@@ -27,7 +27,7 @@ class Square:
     """The interval."""
     tone: Literal["right", "wrong"] = "right"
     strength: int = 0
-    """Of the colour, from 0 to 100."""
+    """Strength of the colour, from 0 to 100."""
     own: bool = False
     """Whether source and target are the same language."""
     flat: bool = False

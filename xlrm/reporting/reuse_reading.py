@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import get_args
 
-from xlrm.analysis import bag_of_words
+from xlrm.analysis import bag_of_words, recommender
 from xlrm.analysis.bag_of_words import BagOfWords
 from xlrm.errors import DataError
 from xlrm.evaluation.best_of_n_results import BestOfNResults
@@ -29,6 +29,8 @@ Words = dict[str, dict[str, BagOfWords]]
 REWARDS = "rewards.jsonl"
 """What the stage best_of_n writes: rewards of every response by every reward model."""
 TEXTS = 2000
+RESPONSES = 8
+"""Responses to a prompt on which sources are compared."""
 COLUMNS = ("lang", "feature_id", "value")
 Judged = Mapping[Method, Sequence[tuple[JudgeResults, JudgedItems]]]
 """Method -> both files of each language's verdicts."""
@@ -37,7 +39,8 @@ Judged = Mapping[Method, Sequence[tuple[JudgeResults, JudgedItems]]]
 def gather(
     languages: tuple[str, ...], run: str, lineage: dict[str, Record], validation: Summary | None, typology: str | None, *,
     evaluations: list[EvaluationResults], best_of_n: list[BestOfNResults], gains: list[PolicyGains], judged: Judged,
-    registered: Registered | None, notes: list[str], words: Words, translated: Sequence[JudgeResults] = (),
+    registered: Registered | None, notes: list[str], words: Words, agreement: dict[str, dict[str, float]],
+    translated: Sequence[JudgeResults] = (),
 ) -> Material:  # fmt: skip
     """Results in the order of `languages`, whatever the order of the inputs."""
     verdicts = {method: [each for each, _ in own] for method, own in judged.items()}
@@ -55,6 +58,7 @@ def gather(
         trained_sft=reuse_sft.policies(lineage),
         translated=reuse_sft.verdicts(translated),
         words=words,
+        agreement=agreement,
         items={method: _items(own) for method, own in judged.items() if own},
         features=features(typology),
         registered=registered,
@@ -83,6 +87,19 @@ def words(languages: Sequence[str], samples: Sequence[Path], best_of_n: Sequence
             if own := _bag(texts, rows):
                 measured[language] = own
     return measured
+
+
+def agreement(best_of_n: Sequence[Path]) -> dict[str, dict[str, float]]:
+    """Source -> target -> how far its rewards of the SFT policy's responses, the first of each prompt, agree with the other
+    sources', by rank."""
+    rewards: dict[str, dict[str, list[float]]] = {}
+    for folder in best_of_n:
+        language = BestOfNResults.read(folder).language
+        for row in read_rows(folder / REWARDS) if (folder / REWARDS).is_file() else ():
+            for source, values in row["rewards"].items():
+                if reuse_material.is_single(source):
+                    rewards.setdefault(source, {}).setdefault(language, []).extend(values[:RESPONSES])
+    return recommender.agreement(rewards) if len(rewards) > 1 else {}
 
 
 def _bag(texts: Mapping[str, Sequence[str]], rows: Sequence[dict]) -> dict[str, BagOfWords]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from xlrm.analysis import source_ranking
 from xlrm.reporting import reuse_statements
-from xlrm.reporting.results import language_name
 from xlrm.reporting.reuse_alignment import best_sources, comparison
 from xlrm.reporting.reuse_material import METHOD_NAMES, METHODS, Material, values_of
 from xlrm.reporting.wording import PERCENT, counts, names, percent, points, points_range
@@ -21,7 +20,6 @@ class Tile:
     text: str
     interval: str = ""
     tone: str = ""
-    stage: str = ""
 
 
 def title(material: Material) -> str:
@@ -62,12 +60,12 @@ def tiles(material: Material) -> Iterator[Tile]:
             yield Tile(
                 points(difference.value),
                 f"points: another language's reward model minus the own, {METHOD_NAMES[method]}",
-                f"[{points_range(difference)}]", tone, "judge",
+                f"[{points_range(difference)}]", tone,
             )  # fmt: skip
             yield Tile(
                 f"{percent(compared.other.value)}{PERCENT}",
                 f"win rate of {METHOD_NAMES[method]} by another language's reward model against the SFT policy",
-                f"[{percent(compared.other.low)}, {percent(compared.other.high)}]", "", "judge",
+                f"[{percent(compared.other.low)}, {percent(compared.other.high)}]",
             )  # fmt: skip
 
 
@@ -118,7 +116,3 @@ def registered_rows(material: Material) -> list[tuple[str, str, str]]:
         return []
     aliases = material.registered.aliases
     return [(name, version, ", ".join(aliases.get(name, []))) for name, version in material.registered.versions.items()]
-
-
-def languages(material: Material) -> str:
-    return ", ".join(f"{language_name(code)} ({code})" for code in material.languages)

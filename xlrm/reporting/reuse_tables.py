@@ -4,7 +4,14 @@ from collections.abc import Iterable, Iterator
 
 from xlrm.analysis import source_ranking
 from xlrm.evaluation.results import Estimate
-from xlrm.reporting import lineage, reuse_divergence, reuse_explanations, reuse_published, reuse_statements
+from xlrm.reporting import (
+    lineage,
+    reuse_divergence,
+    reuse_explanations,
+    reuse_published,
+    reuse_recommender,
+    reuse_statements,
+)
 from xlrm.reporting.reuse_material import METHODS, Material, baselines, values_of
 from xlrm.reporting.tables import Table
 from xlrm.reporting.wording import shown
@@ -31,6 +38,7 @@ def gather(material: Material) -> dict[str, Table]:
         "words": _table("target source rows words r2_fitted chance r2_held_out", _words(material)),
         "sft": _table("language data source metric value", _sft(material)),
         "translated_sft": _table("language data source win_rate low high prompts", _translated(material)),
+        "recommender": _table("of matrix rule target sources regret", reuse_recommender.rows(material)),
         "statements": _table("key where sentence papers_tables paper_verdict this_run verdict", _statements(material)),
         "artifacts": _table("number stage run made_from seconds peak_memory_mib digest mlflow_run uri", _artifacts(material)),
     }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 from xlrm import markdown_table
 from xlrm.errors import ConfigError
-from xlrm.run import assumptions, expected, forecast
+from xlrm.run import assumptions, expected, reuse_forecast
 from xlrm.run.assumptions import MFU
 from xlrm.run.forecast import Row
 from xlrm.run.sections import Experiment
@@ -39,7 +39,7 @@ def of(experiment: Experiment, pipeline: str) -> Budget:
     """The estimate of a run. Raises ConfigError for settings that are not allowed."""
     texts = expected.texts(experiment)
     translated = expected.translated(experiment, texts)
-    rows = forecast.rows(experiment, texts, expected.published(experiment), translated, pipeline, fetch=False)
+    rows = reuse_forecast.rows(experiment, texts, expected.published(experiment), translated, pipeline, fetch=False)
     return Budget(rows, experiment.config("plan"))
 
 

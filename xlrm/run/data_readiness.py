@@ -13,7 +13,7 @@ from xlrm.errors import ConfigError
 from xlrm.evaluation import benchmarks
 from xlrm.languages import LANGUAGES
 from xlrm.models import base_models
-from xlrm.run.sections import OF_A_CORPUS, Experiment, stage_config
+from xlrm.run.sections import OF_A_CORPUS, REUSE, Experiment, stage_config
 from xlrm.store.row_files import Reading
 from xlrm.training import columns
 from xlrm.translation import translators
@@ -54,7 +54,8 @@ def sets_of_the_corpus(asked: Experiment, stages: Stages) -> Iterator[ConfigErro
 def tables_of_the_corpora(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Tables that the source needs, and tables of other languages that it lacks."""
     (_, source), *others = corpora(asked)
-    for field in ("preferences", "benchmark"):
+    # Reward models of `reuse-rewards` may be evaluated on held-out rows alone.
+    for field in ("preferences",) if asked.pipeline == REUSE else ("preferences", "benchmark"):
         if not getattr(source, field):
             yield ConfigError("required for the source language", where=f"curate.{field}", value=getattr(source, field))
     for where, config in others:
@@ -157,12 +158,20 @@ def limits_of_translations(asked: Experiment, stages: Stages) -> Iterator[Config
 
 
 def losses(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """A loss of pairs for a file of this machine whose first row is a single judgment."""
+    """A loss of pairs for a dataset of single judgments, or a file of this machine whose first row is one."""
     if "reward" not in stages:
         return
     loss = asked.config("reward").loss
     for _, config in corpora(asked):
         for entry in config.preferences:
+            row = catalog.find(PREFERENCES, entry) if not entry.startswith(catalog.HUB) else None
+            if row and row.judged and loss != "pointwise":
+                yield ConfigError(
+                    f"needs pairs, and {entry} has single judgments",
+                    where="reward.loss",
+                    value=loss,
+                    hint="set pointwise",
+                )
             if catalog.is_file(entry) and os.path.isfile(entry):
                 first = catalog.first_row(entry, Reading(config.columns, config.encoding))
                 try:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from xlrm.data import catalog
-from xlrm.data.catalog import EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS, PUBLISHED_PARALLEL, Dataset
+from xlrm.data.catalog import DEMONSTRATIONS, EVAL_PROMPTS, PARALLEL, PREFERENCES, PROMPTS, PUBLISHED_PARALLEL, Dataset
 from xlrm.data.corpus_schema import Name
+from xlrm.data.demonstrations import AS_PROMPTS
 from xlrm.errors import XlrmError
 from xlrm.evaluation import benchmarks, corpus_sources
 from xlrm.languages import LANGUAGES
@@ -24,6 +25,9 @@ SIZES = {
     # Paper A, appendix A: of its 108,000 pairs these two have as many, and the next two 31,113 together. HelpSteer2's card
     # says 20,324 responses, two to a prompt.
     "wildguard": 8383, "offsetbias": 8504, "helpsteer2": 10_162, "safe-rlhf": 20_951,
+    # Paper B, Tables 1 to 4, in English: training and validation, and training alone of the reward models' data.
+    "seahorse": 14_031, "oasst1": 22_076, "oasst1-preferred": 9370, "xsum": 23_848, "xlsum": 316_212, "wikilingua": 111_041,
+    "mlsum": 268_262,
     # The datasets' cards.
     "rewardbench": 2985, "rewardbench-2": 1865, "m-rewardbench": 2869, "alpacaeval": 805, "belebele": 488,
 }  # fmt: skip
@@ -39,6 +43,9 @@ def texts(experiment: Experiment) -> Texts:
     config = experiment.config("curate")
     published = experiment.setting("sample", "eval_prompts") if config.prompts else None
     judged = published or config.eval_prompt_set or config.prompts
+    shown = [item for entry in config.demonstrations for item in _demonstrations(experiment, entry)]
+    share = config.demonstrations_train_share
+    tuned = shown[: round(share * len(shown))]
 
     def items(table: Mapping[str, Dataset], entry: str | None, most: int | None) -> list[Item]:
         return [_item(experiment, entry)] * size(experiment, table, entry, most)
@@ -49,14 +56,25 @@ def texts(experiment: Experiment) -> Texts:
     pairs = [item for entry in config.preferences for item in items(PREFERENCES, entry, config.pairs)]
     train = max(1, round(config.train_share * len(pairs)))
     held = 0 if config.benchmark == benchmarks.HELDOUT else config.heldout_pairs
+    aligned = alone(PROMPTS, config.prompts, corpus_sources.prompts_curated(config))
+    asked = alone(EVAL_PROMPTS, judged, None if published else config.eval_prompts)
+    if config.prompts == AS_PROMPTS:
+        aligned = [item.prompt for item in tuned[: corpus_sources.prompts_curated(config)]]
+        asked = [item.prompt for item in shown[len(tuned) :][: config.eval_prompts]]
     return Texts(
         pairs[:train],
         items(benchmarks.TABLE, config.benchmark, config.benchmark_items),
-        alone(PROMPTS, config.prompts, corpus_sources.prompts_curated(config)),
-        alone(EVAL_PROMPTS, judged, None if published else config.eval_prompts),
+        aligned,
+        asked,
         alone(PARALLEL, config.parallel, config.parallel_texts),
         pairs[train:][:held],
+        tuned,
     )
+
+
+def _demonstrations(experiment: Experiment, entry: str) -> list[Item]:
+    most = experiment.config("curate").demonstrations_rows
+    return [_item(experiment, entry, 1)] * size(experiment, DEMONSTRATIONS, entry, most)
 
 
 def published(experiment: Experiment) -> Published:
@@ -139,7 +157,7 @@ def assumptions(plan: Any) -> list[str]:
 
 def _item(experiment: Experiment, entry: str | None, responses: int = 2) -> Item:
     """Assumed lengths of a prompt and its responses, in bytes of the source language."""
-    if entry == "phrasebook":
+    if entry in ("phrasebook", "phrasebook-judgments"):
         return _translated(PHRASEBOOK, experiment.source)
     plan, per_token = experiment.config("plan"), effort.BYTES_PER_TOKEN["Latin"]
     english = Item(plan.prompt_tokens * per_token, (plan.response_tokens * per_token,) * responses)

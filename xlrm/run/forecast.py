@@ -127,8 +127,8 @@ def rows(
     experiment: Experiment, texts: Texts, published: Published | None = None, translated: Mapping[str, Estimate] | None = None,
     pipeline: str = CROSS_LINGUAL, fetch: bool = True,
 ) -> list[Row]:  # fmt: skip
-    """The rows in the order of the pipeline, at least one for each GPU stage. `translated`: target -> what is left to
-    translate; `fetch`: whether to ask the Hub for the sizes of models that are in no table.
+    """The rows of another pipeline than `reuse-rewards`, in its order, at least one for each GPU stage. `translated`: target ->
+    what is left to translate; `fetch`: whether to ask the Hub for the sizes of models that are in no table.
 
     Raises ConfigError for settings that are not allowed.
     """
@@ -139,7 +139,7 @@ def rows(
     made = steps(pipeline, experiment).values()
     stages, trained = {step.stage for step in made}, tuple(step.of[0] for step in made if step.stage == "reward")
     scene = Scene(experiment, texts, published or Published(), base, policy, trained, fetch)
-    table = [_base(scene), *_translate(scene, translated or {}), _reward(scene), *_evaluate(scene)]
+    table = [base_row(scene), *translations(scene, translated or {}), _reward(scene), *evaluations(scene)]
     table += _external(scene) if "external" in stages else ()
     table += [_represent(scene)] if "represent" in stages else []
     aligning = "align" in stages and (texts.train_prompts or texts.eval_prompts)
@@ -175,22 +175,22 @@ def read_published(experiment: Experiment) -> Published:
 # Stages
 
 
-def _base(scene: Scene) -> Row:
+def base_row(scene: Scene) -> Row:
     """The base model, and the policy if that is another model."""
     config, policy = scene.config("base"), scene.config(POLICY)
     made = LOADED_IN if config.model == TINY else "bfloat16"
     several = [config.model] + [policy.model] * (policy != config)
-    stored = _weights([scene.base, scene.policy][: len(several)], made)
+    stored = weights([scene.base, scene.policy][: len(several)], made)
     return Row("base", ", ".join(several), "training", made, tokens=0.0, flop=0.0, stored=stored)
 
 
-def _weights(shapes: Iterable[Shape | str], precision: str) -> float | None:
+def weights(shapes: Iterable[Shape | str], precision: str) -> float | None:
     """Bytes of the models' weights; None if the shape of one is unknown."""
     known = [shape.parameters if isinstance(shape, Shape) else None for shape in shapes]
     return None if None in known else BYTES_OF_WEIGHT[precision] * sum(filter(None, known))
 
 
-def _translate(scene: Scene, translated: Mapping[str, Estimate]) -> Iterator[Row]:
+def translations(scene: Scene, translated: Mapping[str, Estimate]) -> Iterator[Row]:
     for code, left in translated.items():
         config = scene.config("translate", language=code)
         parameters = translators.parameters(config, LANGUAGES[scene.experiment.source], LANGUAGES[code])
@@ -217,7 +217,7 @@ def _reward(scene: Scene) -> Row:
     return scene.row("reward", what, "training", config.precision, reading, {kind: config.epochs}, stored=stored)
 
 
-def _evaluate(scene: Scene) -> Iterator[Row]:
+def evaluations(scene: Scene) -> Iterator[Row]:
     """Every reward model on the corpus's benchmark in every language, and on the published benchmarks."""
     codes, models = scene.experiment.languages, len(scene.trained)
     config = scene.config("evaluate", languages=codes)
@@ -251,11 +251,11 @@ def _external(scene: Scene) -> Iterator[Row]:
             )
             continue
         judge = Judge("external", external_models.SECTION, model, config.judge)
-        reading = sum((_judged(items, scene.scale(code), judge) for code in codes), Load())
-        yield _judging(scene, judge, what, reading, len(codes) * len(items))
+        reading = sum((judge_reads(items, scene.scale(code), judge) for code in codes), Load())
+        yield judging(scene, judge, what, reading, len(codes) * len(items))
 
 
-def _judging(scene: Scene, judge: Judge, what: str, reading: Load, pairs: int) -> Row:
+def judging(scene: Scene, judge: Judge, what: str, reading: Load, pairs: int) -> Row:
     """A generative judge that reads `reading`, its answers included, for each order in which it is shown the pairs. At
     an endpoint tokens have a price, and operations are not counted."""
     orders = judge.orders
@@ -286,7 +286,7 @@ def _policies_judged(scene: Scene) -> Iterator[Row]:
         of, each = (policies + 1, 1) if judge.rates else (policies, 2)
         reading = _to_judge(scene, prompts, each, judge) * (of * config.runs)
         what = f"{of} policies x {shown} {'rated ' if judge.rates else ''}by {judge.model.name}"
-        yield _judging(scene, judge, what, reading, of * config.runs * len(targets) * len(prompts))
+        yield judging(scene, judge, what, reading, of * config.runs * len(targets) * len(prompts))
     for rewarder in judges.rewarders(config):
         reading, model = _to_judge(scene, prompts, 1) * ((policies + 1) * config.runs), rewarder.model
         yield scene.row(
@@ -303,7 +303,7 @@ def _to_judge(scene: Scene, prompts: Sequence[float], responses: int, judge: Jud
     longest = scene.config("sample", languages=targets).max_new_tokens
     for scale in map(scene.scale, targets):
         answer = answer_length(scene.texts.pairs, scale, longest) / scale
-        reading += _judged([Item(prompt, (answer,) * responses) for prompt in prompts], scale, judge)
+        reading += judge_reads([Item(prompt, (answer,) * responses) for prompt in prompts], scale, judge)
     return reading
 
 
@@ -349,7 +349,7 @@ def _alignment(scene: Scene) -> list[Row]:
         f"{m * n} policies, {len(train):,} pairs each", f"{k * n} aligned policies x {_times(len(judged), sample.runs)} to judge",
     )  # fmt: skip
     passes: dict[Kind, float] = {"forward": 1, kind: align.epochs}
-    policies = _weights([scene.policy] * m * n, LOADED_IN)
+    policies = weights([scene.policy] * m * n, LOADED_IN)
     before = scene.row(
         "sample", what[0], "decoding", sample.precision, drawn + single, {"forward": 1}, head=True, of=scene.policy
     )
@@ -380,11 +380,11 @@ def _online(scene: Scene) -> Row:
     work: dict[Kind, float] = {"forward": passes * forward, kind: passes}
     policies = labelers * len(scene.experiment.aligned)
     what = f"{policies} policies, {len(train):,} prompts x {config.group} responses x {passes:.3g} passes"
-    stored = _weights([scene.policy] * policies, LOADED_IN)
+    stored = weights([scene.policy] * policies, LOADED_IN)
     return scene.row("rl", what, "decoding", config.precision, drawn, work, True, scene.policy, stored)
 
 
-def _judged(items: Iterable[Item], scale: float, judge: Judge | None) -> Load:
+def judge_reads(items: Iterable[Item], scale: float, judge: Judge | None) -> Load:
     """Tokens of a judge: it reads its instructions, the prompt and both responses, and writes its answer."""
     words, answer = (judge.prompt_tokens, float(judge.answer_tokens)) if judge else (0.0, 0.0)
     return load(Item(words + (item.prompt + sum(item.responses)) * scale, (answer,)) for item in items)

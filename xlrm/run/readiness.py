@@ -10,13 +10,22 @@ from collections.abc import Iterator
 
 from xlrm.data import catalog
 from xlrm.data.catalog import PREFERENCES, SPOKEN
+from xlrm.data.demonstrations import AS_PROMPTS
 from xlrm.errors import ConfigError
 from xlrm.languages import LANGUAGES
 from xlrm.models import base_models, reward_models
 from xlrm.models.base_models import TINY
-from xlrm.run import budget, data_readiness, judge_readiness, judges, published_sets, response_readiness
+from xlrm.run import (
+    budget,
+    data_readiness,
+    judge_readiness,
+    judges,
+    published_sets,
+    response_readiness,
+    reuse_readiness,
+)
 from xlrm.run.data_readiness import Check, Stages
-from xlrm.run.sections import POLICY, Experiment
+from xlrm.run.sections import CROSS_LINGUAL, POLICY, REUSE, Experiment
 from xlrm.run.steps import steps
 from xlrm.scorers.judges import gold, pairwise, table
 from xlrm.scorers.judges.gold import JUDGES
@@ -27,7 +36,10 @@ _NAME = re.compile(r"[^/\\\x00-\x1f]{1,200}")
 
 def check(experiment: Experiment, pipeline: str, where: str) -> None:
     """Raises ConfigError, one line that begins with `where`, for the first problem."""
-    stages = {step.stage for step in steps(pipeline, experiment).values()}
+    try:
+        stages = {step.stage for step in steps(pipeline, experiment).values()}
+    except ConfigError as error:  # of a translator, on which the steps between languages depend
+        raise error.within(f"{where}: ") from error
     for rule in CHECKS:
         for problem in rule(experiment, stages):
             raise problem.within(f"{where}: ")
@@ -47,7 +59,8 @@ def name_of_files(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 def required_fields(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Fields without a default that neither the experiment nor the pipeline gives."""
     for stage in sorted(stages):
-        for given in [{"language": code} for code in asked.translated] if stage == "translate" else [{}]:
+        targets = asked.aligned if asked.pipeline == REUSE else asked.translated
+        for given in [{"language": code} for code in targets] if stage == "translate" else [{}]:
             try:
                 asked.config(stage, **given)
             except ConfigError as error:
@@ -108,10 +121,14 @@ def lengths(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 def _models(stages: Stages) -> dict[str, tuple[tuple[str, str], ...]]:
     """Section of a model -> (stage, field) of the lengths that it reads or writes."""
     limits: dict[str, tuple[tuple[str, str], ...]] = {
-        "base": (
-            ("reward", "max_length"), ("evaluate", "max_length"), ("rank", "max_length"), ("represent", "max_length"),
-        ),
-    }  # fmt: skip
+        "base": tuple(
+            (stage, "max_length") for stage in ("reward", "evaluate", "rank", "represent", "best_of_n", "gains")
+        )
+    }
+    if "sft" in stages:
+        limits["base"] += (
+            ("sft", "max_prompt_length"), ("sft", "max_response_length"), ("sample", "max_new_tokens"), ("rl", "max_length"),
+        )  # fmt: skip
     if "align" in stages:
         limits[POLICY] = (("sample", "max_new_tokens"), ("align", "max_length"), ("rl", "max_length"))
     return limits
@@ -163,7 +180,9 @@ def judges_prompts(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 def _reads_prompts(asked: Experiment, judge: gold.Judge) -> Iterator[ConfigError]:
     for where, curated in data_readiness.corpora(asked):
         field = "eval_prompt_set" if curated.eval_prompt_set else "prompts"
-        entry = getattr(curated, field)
+        field = "demonstrations" if curated.prompts == AS_PROMPTS else field
+        value = getattr(curated, field)
+        entry = value[0] if isinstance(value, tuple) else value
         if published := asked.config("sample").eval_prompts:
             where, field, entry = "sample", "eval_prompts", published
         if judge.prompts is not None and entry and entry not in judge.prompts and not catalog.is_file(entry):
@@ -205,7 +224,7 @@ def prompts_to_learn_on(asked: Experiment, stages: Stages) -> Iterator[ConfigErr
     """Settings of reinforcement learning that leave it without a step, or its policies with the same reward server."""
     if "rl" in asked.stages and "rl" not in stages:
         yield ConfigError(
-            "needs curate.prompts, the prompts to train on, and the pipeline cross-lingual-transfer", where="rl"
+            f"needs curate.prompts, the prompts to train on, and the pipeline {CROSS_LINGUAL} or {REUSE}", where="rl"
         )
     if "rl" not in stages:
         return
@@ -233,7 +252,7 @@ def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
             f"more than the {pairs} pairs that curate.pairs and curate.train_share leave for training",
             where="reward.batch_size", value=reward.batch_size,
         )  # fmt: skip
-    for stage in ("reward", "align", "rl"):
+    for stage in ("sft", "reward", "align", "rl"):
         config = asked.config(stage)
         if stage in stages and config.processes and config.batch_size % config.processes:
             yield ConfigError(
@@ -243,7 +262,8 @@ def batches(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
 
 
 CHECKS: tuple[Check, ...] = (
-    name_of_files, required_fields, *data_readiness.CHECKS, tiny_models_languages, tuning, published_sets.further_benchmarks,
+    name_of_files, *reuse_readiness.CHECKS, required_fields, *data_readiness.CHECKS,
+    tiny_models_languages, tuning, published_sets.further_benchmarks,
     published_sets.parallel_texts, published_sets.prompts, judges_prompts, names_of_models,
     models_from_elsewhere, generative_judges, *judge_readiness.CHECKS, lengths, pairs_to_align_on, response_readiness.responses,
     prompts_to_learn_on, batches, data_readiness.losses,

@@ -121,14 +121,19 @@ def _best_of_n(experiment: Experiment, target: str) -> Step:
 
 def _online(experiment: Experiment, target: str) -> list[Step]:
     """A target's policies, one for each language's reward model; none without a section `rl`. A reward server makes the
-    reward model's artifact unnecessary."""
+    reward model's artifact unnecessary. All reward models observe each training, unless the section names others."""
     if RL not in experiment.stages:
         return []
     asked = experiment.setting(RL, "reward_url")
+    observers = tuple(experiment.stages[RL].get("observers", experiment.languages))
+    observed: Inputs = {"observers": _labels("reward", observers)} if observers else {}
     return [
         Step(
-            RL, (target, source), {"language": target, "labeler": source},
-            {"policy": f"sft-{target}", "corpora": "validate", **({} if asked else {"reward_model": f"reward-{source}"})},
+            RL, (target, source), {"language": target, "labeler": source, "observers": list(observers)},
+            {
+                "policy": f"sft-{target}", "corpora": "validate", **observed,
+                **({} if asked else {"reward_model": f"reward-{source}"}),
+            },
         )
         for source in experiment.languages
     ]  # fmt: skip
@@ -172,7 +177,8 @@ def _judged(experiment: Experiment, online: list[Step]) -> list[Step]:
 def _verdict(
     experiment: Experiment, of: str, target: str, systems: list[str], candidates: str, *more: str
 ) -> Step:  # fmt: skip
-    given = {"language": target, "labelers": systems, "reference": SFT} | judges.settings(experiment, target)
+    steps = 1 + (RL in experiment.stages) + sum(policy.target == target for policy in silver_steps.policies(experiment))
+    given = {"language": target, "labelers": systems} | judges.settings(experiment, target, steps) | {"reference": SFT}
     inputs: Inputs = {"reference": _sampled(experiment, target), "candidates": (candidates,)}
     return Step("judge", (of, target, *more), given, inputs)
 

@@ -47,8 +47,13 @@ def _curated(experiment: Experiment, language: str) -> str:
 
 def route(experiment: Experiment, source: str, target: str) -> tuple[str, ...]:
     """Languages of a translation from start to end. Raises ConfigError for a language that the translator does not know."""
-    translator = experiment.config("translate", language=target).translator
-    return (source, *(language.code for language in chains.route(translator, LANGUAGES[source], LANGUAGES[target])))
+    stops = chains.route(translator(experiment, target), LANGUAGES[source], LANGUAGES[target])
+    return (source, *(language.code for language in stops))
+
+
+def translator(experiment: Experiment, target: str) -> str:
+    """Translator into a language. Raises ConfigError if the experiment names none."""
+    return experiment.config("translate", language=target).translator
 
 
 def _translations(experiment: Experiment, stops: tuple[str, ...], files: tuple[Name, ...]) -> Iterator[Step]:

@@ -50,6 +50,8 @@ class Texts:
     eval_prompts: Sequence[float] = field(default_factory=list)
     parallel: Sequence[float] = field(default_factory=list)
     heldout: Sequence[Item] = field(default_factory=list)
+    demonstrations: Sequence[Item] = field(default_factory=list)
+    """Those to fine-tune on."""
 
     def to_align_on(self, most: int | None) -> Sequence[float]:
         """The prompts for alignment without spare ones."""
@@ -101,6 +103,7 @@ def read(corpus: Path) -> Texts:
         [item(row) for row in _rows(corpus, "preferences")], [item(row) for row in _rows(corpus, "benchmark")],
         train, evaluation, [size(row["text"]) for row in _rows(corpus, "parallel")],
         [item(row) for row in _rows(corpus, "heldout")],
+        [item(row) for row in _rows(corpus, "demonstrations") if row["split"] == "train"],
     )  # fmt: skip
 
 

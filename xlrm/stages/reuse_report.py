@@ -74,6 +74,7 @@ def run(
         notes=data_card.notes(card) if card else [],
         translated=[JudgeResults.read(folder) for folder in verdicts_translated or []],
         words=reuse_reading.words(config.languages, samples or [], best_of_n or []),
+        agreement=reuse_reading.agreement(best_of_n or []),
     )  # fmt: skip
     reuse_page.write(material, config.title, output)
     return reuse_summary.metrics(material)

@@ -1,5 +1,4 @@
-"""Translates a corpus, a translated one too, or one shard of it, into one language, and translates again the texts that fail
-a check."""
+"""Translates a corpus, or one shard of it, into one language, and translates again the texts that fail a check."""
 
 import contextlib
 from functools import partial
@@ -47,8 +46,8 @@ def fingerprint(config: Config) -> str:
 
 
 def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
-    """Raises ConfigError or ArtifactError for an unavailable translator, DataError for a text that it cannot translate,
-    and GateError if more than `max_repair_share` of the first translations fail."""
+    """`corpus` may be a translation. Raises ConfigError or ArtifactError for an unavailable translator, DataError for a text that
+    it cannot translate, and GateError if more than `max_repair_share` of the first translations fail."""
     source, target = corpora.read(corpus).language, find(config.language, "translate.language")
     part, config = config.shard, config.model_copy(update=chains.fitted(corpus, target, config.files, config.shard))
     translator = translators.load(config, source, target)
@@ -56,9 +55,8 @@ def run(config: Config, *, corpus: Path, output: Path) -> dict[str, float]:
     files = effort.parts(corpus, part, config.files)
     work = effort.survey(files, source, config, {target.code: memory})
     estimate = effort.estimate(work, source, target, translators.parameters(config, source, target))
-    label = f"translate[{target.code}]"
-    progress.say(f"{label}: {estimate}")
-    counter = progress.Counter(label, estimate.segments - estimate.known, "segments")
+    progress.say(f"translate[{target.code}]: {estimate}")
+    counter = progress.Counter(f"translate[{target.code}]", estimate.segments - estimate.known, "segments")
     documents = DocumentTranslator(translator, memory, source, target, config, counter)
     fit = partial(translation_check.fit, target, source, config.limits)
     loop = RepairLoop(documents, fit, config.repairs, config.max_repair_share)

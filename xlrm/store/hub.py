@@ -44,7 +44,7 @@ def records(
             raise ConnectionError(f"the cache holds commit {commit}")  # the library uses its cache without the Hub
         builder.download_and_prepare()
         table = builder.as_dataset(split=split)
-    except (httpx.HTTPError, datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+    except (httpx.HTTPError, datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
         message = " ".join(str(error).split())[:200] or type(error).__name__
         raise ArtifactError(
             f"cannot be downloaded: {message.rstrip('.')}",
@@ -184,6 +184,8 @@ def _advice(error: Exception, repository: str, gated: bool) -> str:
         advice = f"check the network and HF_ENDPOINT, {copy}"
     elif "gated" in str(error):
         return licence
+    elif isinstance(error, RuntimeError):  # a repository with a program, which this library does not run
+        return "take the set from a folder with its tables, as NAME=FOLDER (docs/data.md)"
     else:
         advice = "check the id, the table, the split and the revision; a set that is private needs HF_TOKEN"
     return f"{advice}; {licence}" if gated else advice

@@ -68,7 +68,7 @@ class Run:
         and heldout/ (names `heldout_...`). Keys and steps in `without` are left out."""
         now = int(time.time() * 1000)
         entries = (
-            (f"heldout/{name[8:]}" if name.startswith("heldout_") else f"train/{name}", value, now, int(point["step"]))
+            (key(f"heldout/{name[8:]}" if name.startswith("heldout_") else f"train/{name}"), value, now, int(point["step"]))
             for point in points for name, value in point.items() if name != "step"
         )  # fmt: skip
         self._log(entry for entry in entries if (entry[0], entry[3]) not in without)

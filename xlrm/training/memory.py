@@ -8,6 +8,7 @@ Bytes for each parameter of the share of one device (N parameters, G devices):
 | weights that are updated | the same | 4, in float32 |
 | gradients | 4 | 2 in bfloat16, else 4 |
 | states of AdamW | 8; 2 in 8 bits | 8; 2 in 8 bits |
+| states of Adafactor | 0 (rows and columns of matrices) | not with ZeRO-3 |
 
 ZeRO-3 also gathers weights of up to `_LIVE` parameters for the layers at work (stage3_max_live_parameters), fills a bucket
 of `_BUCKET` gradients before it reduces them (reduce_bucket_size), and updates `_SUB_GROUP` parameters at a time
@@ -20,7 +21,7 @@ from typing import Any, Literal
 
 from xlrm.models.compute import Shape
 from xlrm.processes import launch
-from xlrm.training.recipes import DpoTraining
+from xlrm.training.recipes import DpoTraining, SftTraining
 
 _LIVE, _BUCKET, _SUB_GROUP = 1e9, 5e8, 1e9
 _TILE = (4096, 32_768)
@@ -66,7 +67,7 @@ def of_training(
     """Needs of all weights of a decoder with its vocabulary, trained with AdamW on passes of `tokens` tokens per device
     (DPO: 2 x pairs x max_length). `optimizer`: its name in transformers; `checkpointing`: gradient checkpointing."""
     count, half = shape.parameters / devices, precision == "bfloat16"
-    states = count * (2 if "8bit" in optimizer else 8)
+    states = count * (2 if "8bit" in optimizer else 8) * (optimizer != "adafactor")
     if devices == 1:
         number, gathered = 4, 0.0
         weights = count * (6 if half else 4)
@@ -98,10 +99,20 @@ SAVING: dict[str, Any] = {
 """Values of fields that save memory, in the order in which they change the training least."""
 
 
-def of_alignment(shape: Shape, config: DpoTraining, devices: int) -> float:
-    """Bytes of each GPU for an alignment by DPO, with the reserve. Raises ConfigError for a batch that cannot be shared."""
-    pairs, _ = launch.split_batch(config.batch_size, config.device_batch_size, devices)
+def of_policy(shape: Shape, config: DpoTraining | SftTraining, devices: int) -> float:
+    """Bytes of each GPU for an alignment by DPO or a fine-tuning, with the reserve. Raises ConfigError for a batch that cannot
+    be shared. In an encoder-decoder a token passes one of both stacks."""
+    rows, _ = launch.split_batch(config.batch_size, config.device_batch_size, devices)
+    whole = config.optimizer == "adafactor"  # each process has all weights
     needs = of_training(
-        shape, 2 * pairs * config.max_length, devices, config.precision, config.optimizer, config.gradient_checkpointing
-    )
+        shape, rows * _longest(config), 1 if whole else devices, config.precision, config.optimizer,
+        config.gradient_checkpointing,
+    )  # fmt: skip
     return needs.with_reserve
+
+
+def _longest(config: DpoTraining | SftTraining) -> int:
+    """Tokens of a row of a batch, at most: a pair's two conversations, or a prompt and its response."""
+    if isinstance(config, DpoTraining):
+        return 2 * config.max_length
+    return config.max_prompt_length + config.max_response_length

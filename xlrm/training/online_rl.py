@@ -15,19 +15,29 @@ import json
 import os
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from xlrm import progress
 from xlrm.errors import ArtifactError, ConfigError, DataError
-from xlrm.models import chat_templates, decoding, loading, padding, transformers4, transformers_engine, weights
+from xlrm.models import (
+    chat_templates,
+    decoding,
+    divergence,
+    loading,
+    padding,
+    transformers4,
+    transformers_engine,
+    weights,
+)
 from xlrm.models.decoding import Decoding, Prompt
 from xlrm.models.packing import model as packing
 from xlrm.processes import launch
 from xlrm.scorers import engines, online
 from xlrm.scorers.interface import Scoring
 from xlrm.store.json_file import JsonFile
-from xlrm.training import finite, trainers
+from xlrm.training import dropout, finite, observing, response_logprobs, trainers
 from xlrm.training.recipes import OnlineTraining
 
 if TYPE_CHECKING:
@@ -51,17 +61,18 @@ class RewardSource(JsonFile):
 
 
 def train_online(
-    policy: Path, reward_model: Path | None, prompts: Sequence[Prompt], config: OnlineTraining, output: Path
-) -> dict[str, float]:
-    """Trains `policy` on its own responses to the prompts, and writes it to `output`. Returns the metrics, none on nodes
-    other than the first. Raises ConfigError for a batch size or length that is not possible, DataError for prompts that
-    leave no room for a response, and ArtifactError for a reward model or server that fails."""
+    policy: Path, reward_model: Path | None, prompts: Sequence[Prompt], config: OnlineTraining, output: Path,
+    observers: Sequence[Path] = (),
+) -> dict[str, float]:  # fmt: skip
+    """Trains `policy` on its own responses to the prompts, and writes it to `output`, with what the `observers` say of it.
+    Returns the metrics, none on nodes other than the first. Raises ConfigError for a batch size or length that is not possible,
+    DataError for prompts that leave no room for a response, and ArtifactError for a reward model or server that fails."""
     folder = output.parent
     label = f"rl[{config.language}]"
-    trainers.check_decoder(policy)
     trainers.check_length("rl.max_length", config, policy)
     if reward_model:
         engines.check(reward_model, _scoring(config))
+    observing.check(observers, config, _scoring(config))
     fitting = _fitting(policy, prompts, config, label)
 
     def prepare() -> Path:
@@ -77,7 +88,11 @@ def train_online(
     metrics = trainers.run_job(f"{__name__}:worker", prepare, folder, config, OnlineTraining)
     if metrics:
         finite.check_trained(folder / "trained", label, metrics["steps"])
+        dropout.restore(folder / "trained", policy)
         trainers.move(folder / "trained", output)
+        if observers:
+            loading.free_gpu()
+            observing.score(folder, observers, config, _scoring(config), output)
         metrics |= {"prompts": float(len(fitting)), "left_out": float(len(prompts) - len(fitting))}
     transformers4.write_older_names(output)
     return metrics
@@ -118,10 +133,11 @@ def worker(folder: Path) -> None:
         max_completion_length=config.max_new_tokens, temperature=config.temperature, shuffle_dataset=False,
         mask_truncated_completions=config.drop_cut, disable_dropout=True, remove_unused_columns=False, **more,
     )  # fmt: skip
-    tokenizer, model = trainers.load_policy(job.start)
+    described = dropout.configured(loading.load_config(job.start), 0.0, label)  # TRL leaves that of T5's attention
+    tokenizer, model = trainers.load_policy(job.start, described)
     writer = Writer(transformers_engine.Model(str(job.start), own=True), config)
     with launch.together("loading the reference"):
-        checked: Any = finite.checked(sampled(trainer_type, writer, rewards), label)
+        checked: Any = finite.checked(sampled(trainer_type, writer, rewards, config), label)
         trainer = checked(
             model, reward_funcs=writer.reward_function(rewards), args=arguments,
             train_dataset=load_from_disk(str(folder / "tokens")), processing_class=tokenizer,
@@ -130,6 +146,8 @@ def worker(folder: Path) -> None:
     if trainer.ref_model is not None:
         packing.enable(trainer.accelerator.unwrap_model(trainer.ref_model))
     trainers.train(trainer, label, folder, job)
+    if trainer.is_world_process_zero():
+        observing.write_responses(trainer.state.log_history, folder)
     if rewards.cut:
         progress.say(
             f"{label}: {rewards.cut} conversations lost their beginning: the reward model reads no more tokens"
@@ -161,6 +179,7 @@ class Writer(transformers_engine.Transformers):
         self.network = network
         rows: list[list[int]] = [[] for _ in encoded]
         order = sorted(range(len(encoded)), key=lambda place: len(encoded[place]))
+        begin = 1 if self.config.is_encoder_decoder else None
         with _without_options(network):
             for start in range(0, len(order), self._together):
                 places = order[start : start + self._together]
@@ -168,7 +187,7 @@ class Writer(transformers_engine.Transformers):
                 options = self._options(self.decoding, self.decoding.max_new_tokens, [seeds[place] for place in places])
                 inputs = self._padded(read)
                 padding.forget_lengths(network)
-                made = network.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :].tolist()
+                made = network.generate(**inputs, **options)[:, begin or inputs["input_ids"].shape[1] :].tolist()
                 for place, row in zip(places, made, strict=True):
                     end = next((i + 1 for i, token in enumerate(row) if token in self.ends), len(row))
                     rows[place] = row[:end]
@@ -188,20 +207,45 @@ class Writer(transformers_engine.Transformers):
         return reward
 
 
-def sampled(trainer: type, writer: Writer, rewards: online.Rewards) -> Any:
+def sampled(trainer: type, writer: Writer, rewards: online.Rewards, config: OnlineTraining) -> Any:
     """Subclass of TRL's GRPOTrainer or RLOOTrainer with what the module's docstring says."""
     import torch
+    from accelerate.utils import gather_object
     from trl.models.utils import unwrap_model_for_generation
 
+    computed = response_logprobs.of_decoder
+    if writer.config.is_encoder_decoder:
+        start = writer.config.decoder_start_token_id
+        computed = partial(response_logprobs.of_encoder_decoder, start=start, temperature=writer.decoding.temperature)
     logprobs = (None,) if trainer.__name__ == "GRPOTrainer" else ()  # of the engine; GRPO expects them
 
     class Sampled(trainer):
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
             self.rows = inputs
-            return super()._generate_and_score_completions(inputs)
+            made = super()._generate_and_score_completions(inputs)
+            if observing.due(self.state.global_step + 1, self.state.max_steps, config):
+                self.observe()
+            return made
+
+        def observe(self) -> None:
+            """Keeps the responses of this step in the log history."""
+            read, seeds, written = self.generated
+            rows = [
+                {"prompt": row["prompt"], "response": writer.text(ids), "first": None, "kl": None}
+                for row, ids in zip(self.rows, written, strict=True)
+            ]
+            if self.ref_model is not None:
+                policy, first = map(self.accelerator.unwrap_model, (self.model, self.ref_model))
+                pairs = list(zip(read, written, strict=True))
+                divergences = divergence.per_response(policy, first, pairs, writer.decoding.temperature)
+                with unwrap_model_for_generation(self.ref_model, self.accelerator) as network, torch.no_grad():
+                    texts = map(writer.text, writer.written(network, read, seeds))
+                    rows = [row | {"first": t, "kl": k} for row, t, k in zip(rows, texts, divergences, strict=True)]
+            entry: dict[str, Any] = {"step": self.state.global_step + 1, observing.FIELD: gather_object(rows)}
+            self.state.log_history.append(entry)
 
         def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict]:
-            return chat_templates.as_trained(writer.tokenizer, [json.loads(prompt) for prompt in prompts]), None, {}
+            return writer.encode([json.loads(prompt) for prompt in prompts]), None, {}
 
         def _generate_single_turn(self, prompt_ids: list[list[int]], *others: Any, **more: Any) -> Any:
             first = self.accelerator.process_index * len(self.rows)
@@ -214,6 +258,7 @@ def sampled(trainer: type, writer: Writer, rewards: online.Rewards) -> Any:
             with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as network, torch.no_grad():
                 ids = writer.written(network, prompt_ids, seeds)
                 network.train()
+            self.generated = prompt_ids, seeds, ids
             return (ids, *logprobs) if logprobs else ids
 
         def _get_per_token_logps_and_entropies(
@@ -235,7 +280,7 @@ def sampled(trainer: type, writer: Writer, rewards: online.Rewards) -> Any:
             for start in range(0, len(input_ids), size):
                 ids, mask = input_ids[start : start + size], attention_mask[start : start + size]
                 with self.accelerator.autocast():
-                    parts.append(of_responses(model, ids, mask, logits_to_keep))
+                    parts.append(computed(model, ids, mask, logits_to_keep))
             probabilities, entropies = (list(each) for each in zip(*parts, strict=True))
             return torch.cat(probabilities), torch.cat(entropies) if compute_entropy else None, None
 
@@ -270,25 +315,6 @@ def statistics(groups: "torch.Tensor") -> dict[str, float]:
     }  # fmt: skip
 
 
-def of_responses(model: Any, ids: "torch.Tensor", mask: "torch.Tensor", count: int) -> tuple[Any, Any]:
-    """Log-probabilities and entropies (rows, count) of the last `count` tokens, 0 where `mask` is 0, and None for entropies
-    that the model's head does not compute. `ids` and `mask`: (rows, width), padded on the left before the prompt, and on the
-    right after the response."""
-    import torch
-
-    width = ids.shape[1]
-    places = torch.arange(width, device=ids.device)[None]
-    before = (mask.cumsum(1) == 0).sum(1, keepdim=True)
-    turned = (places + before) % width
-    ids, mask = ids.gather(1, turned), mask.gather(1, turned)
-    first = width - count - before  # of the response
-    asked = (places >= first) & (places < first + count) & (mask == 1)
-    outputs = model(input_ids=ids, attention_mask=mask, labels=ids.masked_fill(~asked, -100), fused_lm_head=True)
-    back = first - 1 + torch.arange(count, device=ids.device)[None]
-    entropies = None if outputs.entropy is None else outputs.entropy.gather(1, back)
-    return outputs.log_probs.gather(1, back), entropies
-
-
 def _numbers(first: int, count: int, group: int) -> list[int]:
     """Number in its group of each response of a process that begins with response `first` of all."""
     return [(first + place) % group for place in range(count)]
@@ -315,7 +341,8 @@ def _fitting(policy: Path, prompts: Sequence[Prompt], config: OnlineTraining, la
     """Prompts with room for a whole response. Raises DataError if there are none."""
     tokenizer = loading.load_tokenizer(policy)
     room = config.max_length - config.max_new_tokens
-    encoded = chat_templates.as_trained(tokenizer, prompts) if prompts else []
+    encoder_decoder = loading.load_config(policy).is_encoder_decoder
+    encoded = chat_templates.as_policies_read(tokenizer, prompts, encoder_decoder) if prompts else []
     fitting = [prompt for prompt, ids in zip(prompts, encoded, strict=True) if len(ids) <= room]
     if not fitting:
         raise DataError(f"none of {len(prompts)} prompts has at most {room} tokens", where=f"{label}: prompts")
@@ -328,7 +355,7 @@ def _fitting(policy: Path, prompts: Sequence[Prompt], config: OnlineTraining, la
 def _without_options(network: Any) -> Iterator[None]:
     """Context in which nothing of the policy's generation_config.json counts but its token ids."""
     kept = network.generation_config
-    network.generation_config = transformers_engine.without_options(kept)
+    network.generation_config = transformers_engine.without_options(kept, network.config.is_encoder_decoder)
     try:
         yield
     finally:

@@ -31,12 +31,16 @@ class TrainingConfig(BaseModel):
     scheduler: Literal["cosine", "constant"] = "cosine"
     """Learning rate after the warm-up: cosine decay to 0 (paper A), or constant (paper B)."""
     optimizer: str = "adamw_torch_fused"
-    """Optimizer, by its name in transformers' `optim`; paper A's paged_adamw_8bit needs bitsandbytes."""
+    """Optimizer, by its name in transformers' `optim`; paper A's paged_adamw_8bit needs bitsandbytes. With adafactor (paper B) no
+    gradient is clipped."""
+    scale_parameter: bool = True
+    """Whether Adafactor multiplies the learning rate by the root mean square of each weight matrix, as T5X does by default and
+    its authors do (Shazeer and Stern 2018); other optimizers ignore it."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the forward and backward pass; weights are updated in float32 (paper A's code: bfloat16)."""
     processes: int = Field(0, ge=0)
-    """Processes on each node, each on one GPU if there are any, with DeepSpeed ZeRO-3 if more than one (paper A: 4);
-    other GPUs stay unused. 0: one per GPU, or one without GPUs."""
+    """Processes on each node, each on one GPU if there are any, with DeepSpeed ZeRO-3 if more than one (paper A: 4), or with all
+    weights on each (adafactor); other GPUs stay unused. 0: one per GPU, or one without GPUs."""
     gradient_checkpointing: bool = True
     """Whether activations are recomputed in the backward pass to save memory."""
     save_steps: Annotated[int, NotCounted] = Field(100, ge=1)
@@ -208,6 +212,11 @@ class OnlineTraining(ConversationTraining):
     of a training wait for each other."""
     generation_batch: Annotated[int, NotCounted] = Field(64, ge=1)
     """Responses generated at a time, by each process; responses do not depend on it."""
+    observers: tuple[str, ...] = ()
+    """Names of reward models that score responses of some steps without training the policy (paper B, figures 3b and 10b: all of
+    them); pipelines fill them in."""
+    observe_steps: int = Field(100, ge=1)
+    """Steps between those whose responses `observers` score, besides the first and the last."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

@@ -15,6 +15,7 @@ from xlrm import progress
 from xlrm.errors import ConfigError
 from xlrm.evaluation import rouge
 from xlrm.models import instructions, loading, prompt_limits, transformers4, transformers_engine, weights
+from xlrm.models.cards import BaseModelCard
 from xlrm.models.decoding import Decoding
 from xlrm.models.packing import model as packing
 from xlrm.store.json_file import JsonFile
@@ -79,6 +80,8 @@ def train_sft(
         finite.check_trained(folder / "trained", label, metrics["steps"])
         dropout.restore(folder / "trained", base)
         trainers.move(folder / "trained", output)
+        if card := BaseModelCard.find(base):
+            card.write(output)  # whose licence a reward model of the policy has too
         metrics |= {name: float(count) for name, count in DemonstrationCounts.read(folder).model_dump().items()}
     transformers4.write_older_names(output)
     return metrics

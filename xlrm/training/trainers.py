@@ -25,7 +25,7 @@ from xlrm.training.recipes import ConversationTraining, RewardTraining, Training
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 Row = dict[str, Any]
 _OF_BITSANDBYTES = ("paged_", "lion_", "ademamix", "adamw_8bit", "adamw_bnb_", "rmsprop_bnb")
@@ -147,7 +147,7 @@ def run_job(
     world = launch.world(config.processes)
     device_batch, passes = launch.split_batch(config.batch_size, config.device_batch_size, world)
     progress.say(f"a batch of {config.batch_size}: {world} process(es) x {device_batch} rows x {passes} pass(es)")
-    return launch.launch(worker, folder, config.processes, config.precision)
+    return launch.launch(worker, folder, config.processes, config.precision, is_sharded(config))
 
 
 def _write(path: Path, content: Any) -> None:
@@ -168,6 +168,20 @@ def needs_bitsandbytes(config: TrainingConfig) -> bool:
     return config.optimizer.startswith(_OF_BITSANDBYTES) or getattr(config, "quantize", False)
 
 
+def adafactor(config: dict[str, Any]) -> tuple[type, dict[str, Any]]:
+    """Class and options of Adafactor at the rate of a schedule. The Trainer's own would never scale it by the weights."""
+    from transformers.optimization import Adafactor
+
+    rate, scaled = config["learning_rate"], config["scale_parameter"]
+    return Adafactor, {"lr": rate, "scale_parameter": scaled, "relative_step": False}
+
+
+def is_sharded(config: TrainingConfig) -> bool:
+    """Whether several processes share the weights by ZeRO-3. It gives an optimizer flat pieces of the weights, and Adafactor
+    works by rows and columns; its own memory is small, so each process has all weights."""
+    return config.optimizer != "adafactor"
+
+
 def _check_installed(config: TrainingConfig) -> None:
     """Raises ConfigError for an optimizer that transformers does not know, or if a library is missing."""
     from transformers.training_args import OptimizerNames
@@ -182,7 +196,7 @@ def _check_installed(config: TrainingConfig) -> None:
         )
     needs = {
         "bitsandbytes": needs_bitsandbytes(config),
-        "deepspeed": launch.world(config.processes) > 1,
+        "deepspeed": launch.world(config.processes) > 1 and is_sharded(config),
     }
     for library in (name for name, needed in needs.items() if needed):
         try:
@@ -195,10 +209,12 @@ def _check_installed(config: TrainingConfig) -> None:
             ) from error  # fmt: skip
 
 
-def load_policy(folder: Path) -> tuple[Any, Any]:
+def load_policy(folder: Path, config: "PretrainedConfig | None" = None) -> tuple[Any, Any]:
     """Tokenizer and network of a policy to train, which computes without padding where it can. A pad token beyond the
-    embeddings is none: TRL then pads with EOS, and masks it."""
-    tokenizer, model = loading.load_tokenizer(folder), loading.load_causal_lm(folder)
+    embeddings is none: TRL then pads with EOS, and masks it. `config`: that of the network, for a training that knows
+    encoder-decoders."""
+    tokenizer = loading.load_tokenizer(folder)
+    model = loading.load_language_model(folder, config) if config else loading.load_causal_lm(folder)
     embeddings: Any = model.get_input_embeddings()
     if (tokenizer.pad_token_id or 0) >= embeddings.num_embeddings:
         tokenizer.pad_token = None
@@ -207,13 +223,13 @@ def load_policy(folder: Path) -> tuple[Any, Any]:
 
 
 def check_decoder(policy: Path) -> None:
-    """Raises ConfigError for an encoder-decoder, which TRL's trainers of policies (DPO, GRPO, RLOO) cannot train."""
+    """Raises ConfigError for an encoder-decoder."""
     config = loading.load_config(policy)
     if config.is_encoder_decoder:
         raise ConfigError(
-            "an encoder-decoder can be fine-tuned on demonstrations and sampled, but TRL aligns decoders alone",
+            "TRL's DPO trains decoders alone",
             where=f"{policy / 'config.json'}: model_type", value=config.model_type,
-            hint="best-of-n needs no training; or take a decoder as base",
+            hint="the stage rl trains encoder-decoders, and best-of-n needs no training",
         )  # fmt: skip
 
 
@@ -254,6 +270,7 @@ def _common(config: TrainingConfig, folder: Path) -> dict[str, Any]:
         warmup_steps=config.warmup if config.warmup_steps is None else config.warmup_steps,
         data_seed=config.seed, bf16=config.precision == "bfloat16", use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=config.gradient_checkpointing, save_steps=config.save_steps,
+        save_on_each_node=not is_sharded(config),
         ddp_timeout=launch.PATIENCE_S,
         logging_steps=config.log_steps, logging_first_step=True, report_to=[], disable_tqdm=True,
         logging_nan_inf_filter=False, per_device_eval_batch_size=device_batch,
@@ -266,6 +283,8 @@ def train(trainer: "Trainer", label: str, folder: Path, job: Job) -> None:
         raise ConfigError(
             f"a process of {label} sees {trainer.args.n_gpu} GPUs; it must see only one", where="CUDA_VISIBLE_DEVICES"
         )
+    if job.config["optimizer"] == "adafactor":
+        trainer.optimizer_cls_and_kwargs = adafactor(job.config)
     trainer.add_callback(progress.training_steps(label))
     trainer.add_callback(checkpoints.keeper(job.unfinished))
     if job.run and trainer.is_world_process_zero():
