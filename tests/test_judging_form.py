@@ -121,10 +121,10 @@ def test_a_person_uses_the_form_in_a_browser_and_the_answers_are_read(tmp_path) 
     rows = human.sheet([*PAIRS, Pair("px", HOSTILE, f"ours {HOSTILE}", "theirs", system="en")], "tr", seed=3)
     page = tmp_path / "form.html"
     page.write_text(form.html(rows, "summarization", "tr") + DRIVE, "utf-8")
-    asked = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    made = subprocess.run(
-        [*asked, "--virtual-time-budget=3000", "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120
-    )
+    asked = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    asked += [f"--user-data-dir={tmp_path / 'profile'}", "--timeout=60000", "--dump-dom", page.as_uri()]
+    made = subprocess.run(asked, capture_output=True, text=True, timeout=180)
+    assert 'id="result"' in made.stdout, f"{made.returncode}: {made.stdout[-500:]} {made.stderr[-2000:]}"
     (found,) = re.findall(r'<pre id="result">(.*?)</pre>', made.stdout, re.DOTALL)
     (unnamed, *shown, done, later), answers = json.loads(html.unescape(found))
     assert "name" in unnamed and done.endswith("7 answered") and later.endswith("7 answered"), "kept by the browser"

@@ -33,6 +33,8 @@ def test_six_languages_have_36_pairs_of_a_policy_and_a_reward_model() -> None:
     assert count == {"curate": 6, "sft": 6, "reward": 6, "evaluate": 6, "best_of_n": 6, "gains": 6, "judge": 12}
     assert six["reward-tr"].inputs == {"base": "sft-tr", "corpora": "validate"}, "paper B, section 4.1"
     assert six["rl-tr-vi"].inputs["policy"] == "sft-tr" and six["rl-tr-vi"].inputs["reward_model"] == "reward-vi"
+    assert six["rl-tr-vi"].inputs["observers"] == tuple(f"reward-{code}" for code in SIX), "paper B, figure 10b"
+    assert "observers" not in made("rl.observers=[]")["rl-tr-vi"].inputs
     assert six["best_of_n-tr"].inputs["reward_models"] == tuple(f"reward-{code}" for code in SIX)
 
 

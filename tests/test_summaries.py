@@ -118,6 +118,7 @@ def test_seahorse_is_read_from_its_archive_without_the_duplicates(gem: tuple[str
             archive.write(path, Path("seahorse_data") / path.relative_to(SAMPLES / "seahorse"))
     folder = seahorse.load(seahorse.SOURCE.at(str(SAMPLES / "seahorse"), None), "en", gem)
     assert seahorse.load(seahorse.SOURCE.at(str(file), None), "en", gem).rows == folder.rows
+    assert catalog.fingerprint([f"seahorse={file}"]) != catalog.fingerprint([])
     shutil.copytree(SAMPLES / "seahorse" / "duplicates", tmp_path / "alone" / "duplicates")
     with refused(DataError, tmp_path / "alone"):
         seahorse.load(seahorse.SOURCE.at(str(tmp_path / "alone"), None), "en", gem)

@@ -13,8 +13,9 @@ from xlrm.errors import ConfigError
 from xlrm.evaluation import length_control
 from xlrm.run import experiment
 from xlrm.run.runner import run_stage
+from xlrm.run.sections import SECTIONS, config_class
 from xlrm.scorers.judges import human, ratings, rubrics, table
-from xlrm.store import addresses, artifacts, objects
+from xlrm.store import addresses, artifacts, fields, objects
 from xlrm.store.jsonl import write_jsonl
 from xlrm.tracking import named_models
 
@@ -186,6 +187,7 @@ def judging_files() -> dict[str, dict]:
         write_jsonl(Path(f"given_{code}.jsonl"), [{"id": "p", "response": code}])
         write_jsonl(Path(f"gpt4_{code}.jsonl"), [{"id": "p", "response": code}])
     Path("people.csv").write_text("id,system,preference\np,en,1\n")
+    Path("wals.csv").write_text("lang,feature_id,value\nen,1A,3\n")
     return {
         "sample": {"given": "given_{language}.jsonl"},
         "reference": {"given": "./gpt4_{language}.jsonl"},
@@ -193,17 +195,23 @@ def judging_files() -> dict[str, dict]:
             "judge": ["gpt-4o", "human=people.csv", "phrasebook"], "rubric": "my-rubric",
             "references": "right_{language}.jsonl", "length_control": "gamed.csv",
         },
+        "reuse_report": {"typology": "wals.csv"},
     }  # fmt: skip
 
 
 def test_every_field_that_names_a_file_is_uploaded(bucket) -> None:
-    given = asked(**judging_files())
+    sections = judging_files()
+    given = asked(**sections)
+    for section in SECTIONS:
+        named = set(fields.marked(config_class(section), fields.NamesFile))
+        assert named <= sections.get(section, {}).keys(), f"a field of {section} that this test knows nothing of"
     found, sent = uploads.resolve(given)
     uploaded(found, sent)
     moved = found.stages
     names = [
         moved["sample"]["given"], moved["reference"]["given"], moved["judge"]["references"], moved["judge"]["rubric"],
         moved["judge"]["length_control"], moved["judge"]["judge"][1].removeprefix("human="),
+        moved["reuse_report"]["typology"],
     ]  # fmt: skip
     files = [
         "given_{language}.jsonl",
@@ -212,6 +220,7 @@ def test_every_field_that_names_a_file_is_uploaded(bucket) -> None:
         "my-rubric",
         "gamed.csv",
         "people.csv",
+        "wals.csv",
     ]
     for name, file in zip(names, files, strict=True):
         assert name.startswith(f"{bucket}/inputs/") and name.endswith(f"/{file}")

@@ -246,14 +246,16 @@ def stem(entry: str) -> str:
 
 
 def local_files(entry: str) -> list[Path]:
-    """Files of this machine that an entry names: the file itself (downloaded, if it is on S3), or those of a folder with
-    a dataset of the Hub."""
+    """Files of this machine that an entry names: the file itself (downloaded, if it is on S3), those of a folder with a
+    published dataset, or its archive."""
     if is_file(entry):
         if entry.startswith(S3):
             return [local_copy(entry)] if objects.stat(entry) else []
         return [Path(entry)] if os.path.isfile(entry) else []
     name, repository, _ = hub.parse_entry(entry)
     folder = Path(repository or (name.startswith(HUB) and name.removeprefix(HUB).split(":")[0]) or "/dev/null")
+    if folder.is_file():  # an archive
+        return [folder]
     return sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
 
 
