@@ -13,8 +13,9 @@ from report_inputs import plain, section, table
 from reuse_inputs import LANGUAGES, inputs, lineage, rate, run, verdicts, written_samples
 
 from xlrm.errors import DataError
-from xlrm.evaluation.results import JudgeResults
+from xlrm.evaluation.results import JudgedItems, JudgeResults
 from xlrm.reporting import reuse_statements
+from xlrm.store.jsonl import write_jsonl
 
 
 @pytest.fixture(scope="module")
@@ -263,3 +264,20 @@ def test_the_recommender_is_evaluated_on_the_run_and_on_the_papers_tables(whole)
     english = [float(regrets["paper", "Table 8", "english", code]["regret"]) for code in LANGUAGES]
     assert sum(english) / 6 == pytest.approx(3.60, abs=0.005)
     assert "English 0.0: a difference of 0.0" in html.unescape(section(whole[2], "recommender"))
+
+
+def test_results_without_an_order_leave_the_page_whole(tmp_path):
+    """One reward model gives every response the same reward, one policy has no counterpart for translate-train, and the second
+    judge read nothing."""
+    codes = ("de", "en")
+    given = inputs(tmp_path / "in", codes)
+    row = {"id": "p", "subset": None, "rewards": {"de": [1.0, 1.0, 1.0], "en": [1.0, 2.0, 3.0]}}
+    write_jsonl(given["best_of_n"][0] / "rewards.jsonl", [row])
+    given["verdicts_best_of_n"] = [verdicts(tmp_path / "own", "de", {"de": 0.6, "en>de": 0.5})]
+    second = verdicts(tmp_path / "second", "de", {"de": 0.6}, judge="second")
+    given["verdicts_best_of_n"].append(second)
+    JudgedItems(ids=("x",), wins={"de": (None,)}).write(second)
+    page = run(given, tmp_path / "page", codes)[1]
+    assert "Translate-train" in page
+    assert "those trained on translations" not in page
+    assert "give the same verdict" not in page

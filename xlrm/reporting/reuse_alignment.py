@@ -222,9 +222,10 @@ def _by_instance(material: Material, method: Method, first: Verdicts, second: Ve
             judge |= {
                 f"{target} {system} {name}": win for system, own in verdicts.shares.items() for name, win in own.items()
             }
-    if not theirs:
+    try:
+        agreement = judge_agreement.by_instance(ours, theirs)
+    except ValueError:  # no response that both judged
         return []
-    agreement = judge_agreement.by_instance(ours, theirs)
     share = agreement.share_of_decided
     decided = f"; {percent(share)}{PERCENT} of the {agreement.decided:,} without a draw" if share is not None else ""
     return [

@@ -29,7 +29,10 @@ def translate_train(material: Material) -> Outcome:
             translated.setdefault(source, {})[target] = own[target]
     if not verdicts or not translated:
         return missing("no reward models trained on translated data (labels such as en>de)")
-    result = source_ranking.contrast(values_of(verdicts.cells), values_of(translated))
+    try:
+        result = source_ranking.contrast(values_of(verdicts.cells), values_of(translated))
+    except ValueError:
+        return missing("no pair of languages with both kinds of reward model")
     return Outcome(
         above(result.difference),
         f"{percent(result.first)} against {percent(result.second)}{PERCENT}: {_points(result.difference)}; above in "

@@ -1,5 +1,6 @@
 """The material of the page on reused reward models, from the results of the stages and the records of their artifacts."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -91,7 +92,7 @@ def words(languages: Sequence[str], samples: Sequence[Path], best_of_n: Sequence
 
 def agreement(best_of_n: Sequence[Path]) -> dict[str, dict[str, float]]:
     """Source -> target -> how far its rewards of the SFT policy's responses, the first of each prompt, agree with the other
-    sources', by rank."""
+    sources', by rank. Empty if a source gives the same reward to all of a language: that has no order."""
     rewards: dict[str, dict[str, list[float]]] = {}
     for folder in best_of_n:
         language = BestOfNResults.read(folder).language
@@ -99,7 +100,9 @@ def agreement(best_of_n: Sequence[Path]) -> dict[str, dict[str, float]]:
             for source, values in row["rewards"].items():
                 if reuse_material.is_single(source):
                     rewards.setdefault(source, {}).setdefault(language, []).extend(values[:RESPONSES])
-    return recommender.agreement(rewards) if len(rewards) > 1 else {}
+    correlations = recommender.agreement(rewards) if len(rewards) > 1 else {}
+    known = all(math.isfinite(value) for own in correlations.values() for value in own.values())
+    return correlations if known else {}
 
 
 def _bag(texts: Mapping[str, Sequence[str]], rows: Sequence[dict]) -> dict[str, BagOfWords]:

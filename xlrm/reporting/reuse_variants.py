@@ -54,14 +54,7 @@ def _translate_train(material: Material) -> Part:
         verdicts, cells = material.of(method), _translated(material, method)
         if verdicts and cells:
             shown.append(matrix(f"{_heading(method)}, translate-train", cells, material.languages))
-            result = source_ranking.contrast(values_of(verdicts.cells), values_of(cells))
-            sentences.append(
-                f"With {METHOD_NAMES[method]}, reward models that are transferred win {percent(result.first)} %, those "
-                "trained on translations "
-                f"{percent(result.second)} %: {points(result.difference.value)} points "
-                f"[{points_range(result.difference)}], above in "
-                f"{result.above} of {result.pairs} pairs."
-            )
+            sentences += _contrast(method, verdicts.cells, cells)
     if shown and (table := reuse_published.table(material, "best_of_n", reward_models="translate-train")):
         shown.append(_published(material, table))
     return Part(
@@ -72,6 +65,20 @@ def _translate_train(material: Material) -> Part:
         files=("win_rates", "paper"),
         stages=("judge",),
     )
+
+
+def _contrast(method: Method, transferred: Estimates, translated: Estimates) -> list[str]:
+    """Transfer against translate-train on the pairs that have both; nothing without such a pair."""
+    try:
+        result = source_ranking.contrast(values_of(transferred), values_of(translated))
+    except ValueError:
+        return []
+    difference = f"{points(result.difference.value)} points [{points_range(result.difference)}]"
+    return [
+        f"With {METHOD_NAMES[method]}, reward models that are transferred win {percent(result.first)} %, those trained on "
+        "translations "
+        f"{percent(result.second)} %: {difference}, above in {result.above} of {result.pairs} pairs."
+    ]
 
 
 def _published(material: Material, table: paper_b.Table) -> Matrix:
