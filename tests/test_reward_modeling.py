@@ -14,7 +14,8 @@ from xlrm.evaluation import reward_results, reward_table
 from xlrm.evaluation.credit import by_chance, credit, tied
 from xlrm.evaluation.results import EvaluationResults
 from xlrm.models import loading
-from xlrm.registry import gate
+from xlrm.models.cards import BaseModelCard, RewardModelCard
+from xlrm.registry import gate, releases
 from xlrm.registry.gate import Rule
 from xlrm.stages import evaluate
 from xlrm.store.jsonl import write_jsonl
@@ -196,6 +197,21 @@ def test_a_corpus_of_judgments_without_a_benchmark_is_evaluated(model, corpora, 
     assert reward_modeling.values(reward_modeling.accuracy_matrix([results])) == {
         "en": {code: results.reward_modeling[code].accuracy.value for code in ("en", "ko")}
     }
+
+
+def test_the_card_of_a_model_that_was_evaluated_on_held_out_rows_alone(tmp_path) -> None:
+    rows = items(tmp_path, [judgment(f"j{i}", "r", float(i < 3)) for i in range(4)])
+    rewards = [([1.0 if i else -1.0], []) if i < 3 else ([], [-1.0]) for i in range(4)]
+    held = {"heldout": {"en": reward_results.result(rows, rewards, "lost")}}
+    EvaluationResults(language="en", results={}, benchmarks=held).write(tmp_path / "evaluation")
+    RewardModelCard(language="en", pairs=9, base_model=BaseModelCard(model="m"), chat_template_sha256="").write(
+        tmp_path
+    )
+    facts = releases.Facts("n", tmp_path, "d", tmp_path / "evaluation", {}, {})
+    text = releases.card(facts)
+    assert "**heldout**" in text and "**corpus**" not in text and "| en | 4 | 0.750" in text
+    assert "Lowest measured accuracy: 0.750, seahorse in en" in text
+    assert releases.tags(facts)["metric.accuracy/en/average"] == "0.7500"
 
 
 def test_corpora_with_nothing_to_evaluate_on(tmp_path) -> None:
