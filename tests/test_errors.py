@@ -89,7 +89,7 @@ def test_a_value_that_pydantic_refuses_is_named_by_its_field(values: dict, where
         ("rl", {"observers": ("en",), "observe_steps": 0}, "observe_steps", 0),
         ("reward", {"bilingual": ["de"]}, "bilingual", ["de"]),
         ("best_of_n", {"labelers": ["en"], "n": 0}, "n", 0),
-    ],  # fmt: skip
+    ],
 )
 def test_a_value_that_does_not_fit_the_others_is_named_by_its_field(
     stage: str, values: dict, field: str, value
