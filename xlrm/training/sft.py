@@ -242,9 +242,9 @@ def validated(trainer: type, validation: Validation) -> type["Trainer"]:
             with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as network:
                 network.eval()
                 own = validation.scores(network, self.accelerator.process_index, self.accelerator.num_processes)
-                network.train(training)
             metrics = {"eval_rouge_l": macro_average(gather_object(own))}
-            self.log(metrics)
+            self.log(metrics)  # in evaluation, else TRL adds the means of the training steps to it
+            self.model.train(training)
             self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
             return metrics
 
