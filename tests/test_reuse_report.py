@@ -12,9 +12,10 @@ from refusals import refused
 from report_inputs import plain, section, table
 from reuse_inputs import LANGUAGES, inputs, lineage, rate, run, verdicts, written_samples
 
-from xlrm.errors import DataError
+from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation.results import JudgedItems, JudgeResults
-from xlrm.reporting import reuse_statements
+from xlrm.reporting import reuse_reading, reuse_statements
+from xlrm.run.sections import stage_config
 from xlrm.store.jsonl import write_jsonl
 
 
@@ -230,6 +231,13 @@ def test_an_empty_run_says_what_is_missing(tmp_path):
     for name in ("evaluations", "best_of_n", "gains", "verdicts_best_of_n", "verdicts_rl", "registered"):
         assert f"`{name}`" in left
     assert metrics["statements/not_measured"] == 22
+
+
+def test_a_file_of_features_that_is_not_there_and_a_page_of_no_language_are_refused(tmp_path):
+    with refused(DataError, f"reuse_report.typology: {tmp_path / 'nowhere.csv'}"):
+        reuse_reading.digest(str(tmp_path / "nowhere.csv"))
+    with refused(ConfigError, "reuse_report.languages", ()):
+        stage_config("reuse_report", {"languages": ()})
 
 
 def test_typology_is_read_from_a_file(tmp_path):
