@@ -124,6 +124,7 @@ REFUSED = {
     "a policy": ("policy.model=a/b", "policy", "policy"),
     "a reference": ("reference.given=phrasebook", "reference", "reference"),
     "no translator": ("reward.translate_train=true", "translate.translator", None),
+    "several runs of a judge, whose reference would be a candidate": ("judge.runs=2", "judge.runs", 2),
     "equal samples": ("sample.judged_temperature=0", "sample.judged_temperature", 0),
 }
 
