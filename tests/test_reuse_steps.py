@@ -138,6 +138,7 @@ REFUSED = {
     "a reference": ("reference.given=phrasebook", "reference", {"given": "phrasebook"}),
     "alignment on pairs": ("align.beta=0.2", "align", {"beta": 0.2}),
     "no translator": ("reward.translate_train=true", "translate.translator", None),
+    "several runs of a judge, whose reference would be a candidate": ("judge.runs=2", "judge.runs", 2),
     "equal samples": ("sample.judged_temperature=0", "sample.judged_temperature", 0),
 }
 
