@@ -77,6 +77,18 @@ def test_a_value_that_pydantic_refuses_is_named_by_its_field(values: dict, where
         ("reward", {"margin": True, "loss": "pointwise"}, "margin", True),
         ("curate", {"prompts": None, "eval_prompt_set": "asks.jsonl"}, "eval_prompt_set", "asks.jsonl"),
         ("translate", {"shard": "5/4"}, "shard", "5/4"),
+        ("sft", {"validations": 0}, "keep", "best"),
+        ("curate", {"prompts": "demonstrations"}, "prompts", "demonstrations"),
+        (
+            "curate",
+            {"prompts": "demonstrations", "demonstrations": ["phrasebook"], "eval_prompt_set": "asks.jsonl"},
+            "eval_prompt_set",
+            "asks.jsonl",
+        ),
+        ("judge", {"labelers": ["en"], "judge": "gpt-4o", "logprobs": False}, "logprobs", False),
+        ("rl", {"observers": ("en",), "observe_steps": 0}, "observe_steps", 0),
+        ("reward", {"bilingual": ["de"]}, "bilingual", ["de"]),
+        ("best_of_n", {"labelers": ["en"], "n": 0}, "n", 0),
     ],
 )
 def test_a_value_that_does_not_fit_the_others_is_named_by_its_field(

@@ -58,7 +58,7 @@ def test_a_judgment_is_one_whatever_null_columns_a_table_adds() -> None:
     assert its == {"prompt": "p", "chosen": "c", "rejected": "r"}
 
 
-def test_curated_from_csv_with_the_file_s_own_names(tmp_path: Path) -> None:
+def test_curated_from_csv_with_the_file_s_own_names(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     rows = [*judged(), judged()[1], {**judged()[2], "label": 0.0}]  # a duplicate; the same text with the other label
     with (tmp_path / "judged.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -69,6 +69,7 @@ def test_curated_from_csv_with_the_file_s_own_names(tmp_path: Path) -> None:
     written = read_rows(tmp_path / "en" / "preferences.jsonl")
     assert [{key: row[key] for key in wanted[0]} for row in written] == wanted
     assert (counts["preferences"], counts["dropped_duplicate"], counts["dropped_conflict"]) == (23, 1, 2)
+    assert "26 single judgments in, dropped 2 conflict, 1 duplicate, 23 out" in capsys.readouterr().err
 
 
 def test_pairs_and_judgments_are_not_one_corpus(tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ from report_inputs import plain, section, table
 from reuse_inputs import LANGUAGES, inputs, lineage, rate, run, verdicts, written_samples
 
 from xlrm.analysis.bag_of_words import BagOfWords
-from xlrm.errors import DataError
+from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation.results import JudgedItems, JudgeResults
-from xlrm.reporting import reuse_analyses, reuse_statements
+from xlrm.reporting import reuse_analyses, reuse_reading, reuse_statements
 from xlrm.reporting.facts import Facts
 from xlrm.reporting.reuse_material import Material
+from xlrm.run.sections import stage_config
 from xlrm.store.jsonl import write_jsonl
 
 
@@ -244,6 +245,13 @@ def test_an_empty_run_says_what_is_missing(tmp_path):
     for name in ("evaluations", "best_of_n", "gains", "verdicts_best_of_n", "verdicts_rl", "registered"):
         assert f"`{name}`" in left
     assert metrics["statements/not_measured"] == 22
+
+
+def test_a_file_of_features_that_is_not_there_and_a_page_of_no_language_are_refused(tmp_path):
+    with refused(DataError, f"reuse_report.typology: {tmp_path / 'nowhere.csv'}"):
+        reuse_reading.digest(str(tmp_path / "nowhere.csv"))
+    with refused(ConfigError, "reuse_report.languages", ()):
+        stage_config("reuse_report", {"languages": ()})
 
 
 def test_typology_is_read_from_a_file(tmp_path):

@@ -97,9 +97,7 @@ def test_policies_on_translated_demonstrations_have_english_on_one_side() -> Non
 
 
 def test_without_a_section_rl_nothing_is_trained_online_and_without_a_judge_nothing_is_judged() -> None:
-    loaded = load(PRESETS["demo_reuse"], ("judge.judge=null",))
-    loaded = loaded.model_copy(update={"stages": {name: of for name, of in loaded.stages.items() if name != "rl"}})
-    asked = steps("reuse-rewards", loaded)
+    asked = made("judge.judge=null", "rl=null")
     assert not {"rl", "gains", "judge"} & {step.stage for step in asked.values()}
     assert not {"gains", "verdicts_best_of_n", "verdicts_rl"} & asked["reuse_report"].inputs.keys()
 
@@ -121,8 +119,16 @@ REFUSED = {
     "no prompts": ("curate.prompts=null", "curate.prompts", None),
     "a language that it has not": ("reward.bilingual=[de+it]", "reward.bilingual", "de+it"),
     "one language twice": ("reward.bilingual=[de+de]", "reward.bilingual", ["de+de"]),
-    "a policy": ("policy.model=a/b", "policy", "policy"),
-    "a reference": ("reference.given=phrasebook", "reference", "reference"),
+    "three languages": ("reward.bilingual=[de+en+es]", "reward.bilingual", ["de+en+es"]),
+    "two languages in both orders": ("reward.bilingual=[de+en,en+de]", "reward.bilingual", ["de+en", "en+de"]),
+    "an observer that it has not": ("rl.observers=[en,it]", "rl.observers", "it"),
+    "an observer twice": ("rl.observers=[en,en]", "rl.observers", "en"),
+    "a served policy": ("sample.served=http://127.0.0.1/v1", "sample.served", "http://127.0.0.1/v1"),
+    "features that are not there": ("reuse_report.typology=nowhere.csv", "reuse_report.typology", "nowhere.csv"),
+    "more than the base reads": ("sft.max_prompt_length=4090", "sft.max_prompt_length", 4090),
+    "a policy": ("policy.model=a/b", "policy", {"model": "a/b"}),
+    "a reference": ("reference.given=phrasebook", "reference", {"given": "phrasebook"}),
+    "alignment on pairs": ("align.beta=0.2", "align", {"beta": 0.2}),
     "no translator": ("reward.translate_train=true", "translate.translator", None),
     "several runs of a judge, whose reference would be a candidate": ("judge.runs=2", "judge.runs", 2),
     "equal samples": ("sample.judged_temperature=0", "sample.judged_temperature", 0),

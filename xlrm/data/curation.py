@@ -135,7 +135,7 @@ def clean_pairs(
     kept, report = cleaning.clean(rows, contamination, near_duplicates, alike, wanted)
     for name, source in loaded.items():
         report.reject(name, len(source.rejects))
-    say(report, "pairs")
+    say(report, "single judgments" if any(map(is_judgment, rows)) else "pairs")
     if not kept:
         raise DataError("no pair is left after cleaning", where="curate.preferences", value=", ".join(loaded))
     return kept, report

@@ -8,7 +8,7 @@ from typing import get_args
 
 from xlrm.analysis import bag_of_words, recommender
 from xlrm.analysis.bag_of_words import BagOfWords
-from xlrm.errors import DataError
+from xlrm.errors import DataError, within
 from xlrm.evaluation.best_of_n_results import BestOfNResults
 from xlrm.evaluation.policy_gains import PolicyGains
 from xlrm.evaluation.results import EvaluationResults, JudgedItems, JudgeResults
@@ -153,8 +153,9 @@ def _validated(summary: Summary | None) -> list[str]:
 
 
 def digest(typology: str | None) -> str:
-    """Digest of the file of typological features; empty without one."""
-    return sha256_of(local_copy(typology)) if typology else ""
+    """Digest of the file of typological features; empty without one. Raises DataError for a file that is not there."""
+    with within("reuse_report.typology: "):
+        return sha256_of(local_copy(typology)) if typology else ""
 
 
 def features(typology: str | None) -> list[dict[str, str]]:

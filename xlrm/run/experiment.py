@@ -117,8 +117,12 @@ def assignment(override: str) -> tuple[str, Any]:
 
 
 def override(raw: dict, name: str, value: Any) -> None:
-    """Sets the field of this dotted name in nested mappings. Raises ConfigError if there is a value on the way."""
+    """Sets the field of this dotted name in nested mappings; null leaves a whole section out. Raises ConfigError if there is a
+    value on the way."""
     *path, field = name.split(".")
+    if name in SECTIONS and value is None:
+        raw.pop(name, None)
+        return
     held = raw
     for part in path:
         if held.get(part) is None:

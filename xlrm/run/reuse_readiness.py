@@ -1,15 +1,21 @@
 """Checks of an experiment for the pipeline `reuse-rewards`."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from xlrm.errors import ConfigError
 from xlrm.languages import LANGUAGES
+from xlrm.models import base_models
 from xlrm.run import silver_steps
 from xlrm.run.data_readiness import Check, Stages
 from xlrm.run.sections import OF_A_CORPUS, POLICY, REFERENCE, REUSE, Experiment
+from xlrm.store.local_copies import S3
 
 _UNUSED = {
     POLICY: "the policies are fine-tuned from the model of `base`", REFERENCE: "policies are compared with the fine-tuned one",
+    "align": "policies are trained in the section `rl`", "rank": "reward models choose in the section `best_of_n`",
+    "report": "the page is that of `reuse_report`", "external": "only the experiment's own reward models are compared",
+    "represent": "no representations are compared",
 }  # fmt: skip
 
 
@@ -17,7 +23,8 @@ def sections(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Sections of other pipelines that would be expected to change something here."""
     for section, why in _UNUSED.items():
         if asked.pipeline == REUSE and asked.stages.get(section):
-            yield ConfigError(f"not used by {REUSE}: {why}", where=section, value=section, hint="leave the section out")
+            hint = f"leave the section out; {section}=null on a command line does"
+            yield ConfigError(f"not used by {REUSE}: {why}", where=section, value=asked.stages[section], hint=hint)
 
 
 def tables(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
@@ -59,6 +66,48 @@ def bilingual(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
                 )  # fmt: skip
 
 
+def observers(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """Observers of a training that are no reward models of this experiment."""
+    if asked.pipeline != REUSE or "rl" not in stages:
+        return
+    named = asked.setting("rl", "observers")
+    for name in named:
+        if name not in asked.languages or named.count(name) > 1:
+            yield ConfigError(
+                "languages of this experiment, each once, are allowed", where="rl.observers", value=name,
+                hint=f"its languages are {', '.join(asked.languages)}",
+            )  # fmt: skip
+
+
+def served(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """Responses of a model at an endpoint, which is not the policy that the run fine-tunes."""
+    if asked.pipeline == REUSE and (name := asked.setting("sample", "served")):
+        message = f"not used by {REUSE}: responses are those of the policies that it fine-tunes"
+        yield ConfigError(message, where="sample.served", value=name, hint="leave it out")
+
+
+def typology(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """A file of typological features that is not on this machine."""
+    name = asked.setting("reuse_report", "typology")
+    if asked.pipeline == REUSE and name and not name.startswith(S3) and not Path(name).is_file():
+        hint = "a path here, or s3://bucket/key"
+        yield ConfigError("no such file", where="reuse_report.typology", value=name, hint=hint)
+
+
+def fine_tuned_lengths(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """Prompts and responses to fine-tune on that do not fit into the base model together."""
+    model = asked.setting("base", "model")
+    if asked.pipeline != REUSE or not model:
+        return
+    context, tuned = base_models.context(model), asked.config("sft")
+    if context is not None and tuned.max_prompt_length + tuned.max_response_length > context:
+        yield ConfigError(
+            f"{model} reads {context} tokens; at most {context} are allowed together with "
+            f"sft.max_response_length={tuned.max_response_length}",
+            where="sft.max_prompt_length", value=tuned.max_prompt_length,
+        )  # fmt: skip
+
+
 def translated(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Comparisons with translated data without a translator, or between languages that it does not know."""
     if asked.pipeline != REUSE:
@@ -97,4 +146,6 @@ def _group(code: str) -> int | None:
     return 0 if code == silver_steps.ENGLISH else LANGUAGES[code].x_alma_group
 
 
-CHECKS: tuple[Check, ...] = (sections, tables, runs, bilingual, translated)
+CHECKS: tuple[Check, ...] = (
+    sections, tables, runs, bilingual, observers, served, typology, fine_tuned_lengths, translated,
+)  # fmt: skip

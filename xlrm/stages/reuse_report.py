@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
+from pydantic import Field
+
 from xlrm.data import data_card
 from xlrm.data.data_card import DataCard
 from xlrm.evaluation.best_of_n_results import BestOfNResults
@@ -19,7 +21,7 @@ from xlrm.validation.summary import Summary
 
 
 class Config(InLanguages):
-    languages: tuple[str, ...]
+    languages: tuple[str, ...] = Field(min_length=1)
     """Sources of the reward models and targets of the policies, in the order of the page."""
     title: str | None = None
     """Heading of the page; null takes a heading of its own."""

@@ -22,8 +22,11 @@ class RewardComparisons(BaseModel):
     @field_validator("bilingual")
     @classmethod
     def _of_several(cls, bilingual: tuple[str, ...]) -> tuple[str, ...]:
-        if any(len(set(name.split("+"))) < 2 or not all(name.split("+")) for name in bilingual):
+        pairs = [name.split("+") for name in bilingual]
+        if any(len(pair) != 2 or len(set(pair)) < 2 or not all(pair) for pair in pairs):
             raise ValueError("codes of two languages, joined by +, are allowed, such as de+en")
+        if len(set(map(frozenset, pairs))) < len(pairs):
+            raise ValueError("each pair of languages is allowed once, in one order")
         return bilingual
 
 
