@@ -66,13 +66,12 @@ def run(
         config.languages, config.run, lineage, Summary.find(corpora), config.typology,
         evaluations=[EvaluationResults.read(folder) for folder in evaluations or []],
         best_of_n=[BestOfNResults.read(folder) for folder in best_of_n or []],
-        gains=[PolicyGains.read(folder) for folder in gains or []],
+        gains=[PolicyGains.read(folder) for folder in gains or []], registered=Registered.find(registered),
         judged={of: [(JudgeResults.read(each), JudgedItems.read(each)) for each in own] for of, own in folders.items()},
-        registered=Registered.find(registered),
         notes=data_card.notes(card) if (card := data_card.DataCard.find(curated)) else [],
+        agreement=reuse_reading.agreement(best_of_n or []),
         translated=[JudgeResults.read(folder) for folder in verdicts_translated or []],
         words=reuse_reading.words(config.languages, samples or [], best_of_n or []),
-        agreement=reuse_reading.agreement(best_of_n or []),
     )  # fmt: skip
     reuse_page.write(material, config.title, output)
     return reuse_summary.metrics(material)
