@@ -24,15 +24,15 @@ from transformers import (
 from transformers.optimization import Adafactor
 
 from xlrm.errors import ArtifactError, ConfigError
-from xlrm.models import chat_templates, instructions, loading
+from xlrm.models import chat_templates, instructions, loading, templates
 from xlrm.scorers import engines
 from xlrm.scorers.interface import Scoring
 from xlrm.stages import base as base_stage
 from xlrm.stages import reward, sample
 from xlrm.store.jsonl import read_rows, write_jsonl
-from xlrm.training import dpo, dropout, trainers
+from xlrm.training import dpo, dropout, sft, trainers
 from xlrm.training.demonstrations import FILE
-from xlrm.training.recipes import DpoTraining
+from xlrm.training.recipes import DpoTraining, SftTraining
 
 RECIPE: dict[str, Any] = {
     "language": "en", "loss": "pointwise", "learning_rate": 1e-4, "optimizer": "adafactor", "scheduler": "constant",
@@ -189,6 +189,23 @@ def test_the_plain_template_ends_with_the_end_token_once(tiny_base: Path, tiny_m
         assert words.decode(ids[:-1]).split("|||")[0].strip() == "Ask"
         assert words.decode(ids[:-1]).split("|||")[1].strip() == "Reply"
         assert words.pad_token_id != words.eos_token_id
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_reward_model_has_no_instruction_in_its_policys_language(
+    tiny_base: Path, tmp_path: Path, plain: bool
+) -> None:
+    """It scores responses in other languages, and the paper's reads no instruction at all."""
+    shutil.copytree(tiny_base, tmp_path / "policy")
+    words = sft.tokenizer(tiny_base, SftTraining(language="ko", instruction="dialog"))
+    words.save_pretrained(tmp_path / "policy")
+    chat = chat_templates.conversation("Ask", "Reply")
+    (asked,) = templates.render(loading.load_tokenizer(tmp_path / "policy"), [chat])
+    assert asked.count("in Korean") == 2
+    policy, base = (loading.reward_tokenizer(folder, plain=plain) for folder in (tmp_path / "policy", tiny_base))
+    assert policy.chat_template == base.chat_template and templates.render(policy, [chat]) == templates.render(
+        base, [chat]
+    )
 
 
 def test_dpo_of_an_encoder_decoder_is_refused(tiny_mt5: Path, corpora: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from refusals import refused
 from report_inputs import plain, section, table
 from reuse_inputs import LANGUAGES, inputs, lineage, rate, run, verdicts, written_samples
 
+from xlrm.analysis.bag_of_words import BagOfWords
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation.results import JudgedItems, JudgeResults
-from xlrm.reporting import reuse_reading, reuse_statements
+from xlrm.reporting import reuse_analyses, reuse_reading, reuse_statements
+from xlrm.reporting.facts import Facts
+from xlrm.reporting.reuse_material import Material
 from xlrm.run.sections import stage_config
 from xlrm.store.jsonl import write_jsonl
 
@@ -157,6 +161,16 @@ def test_words_are_measured_on_the_samples(tmp_path):
     assert rows["de", "de"] > 0.95 and rows["en", "en"] > 0.95
     assert rows["de", "en"] < 0.3 and rows["en", "de"] < 0.3
     assert "Bag of words and rewards" in section(page, "analyses")
+
+
+def test_words_of_another_language_are_those_of_reward_models_of_one_language():
+    """A bilingual one and one trained on translations are neither the own language's nor another's."""
+    bag = BagOfWords(rows=100, words=10, in_sample=0.5, chance=0.1, held_out=0.4)
+    words = {"de": {"de": bag, "en": bag, "de+en": replace(bag, in_sample=0.9), "en>de": replace(bag, in_sample=0.9)}}
+    grid = reuse_analyses._words(Material(facts=Facts(), languages=("de", "en"), words=words))
+    assert [[cell.text for cell in row][:3] for row in grid.rows] == [
+        ["own language", "1", "+0.50"], ["another language", "1", "+0.50"],
+    ]  # fmt: skip
 
 
 def test_tables_have_every_number(whole):

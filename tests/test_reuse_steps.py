@@ -47,6 +47,14 @@ def test_samples_are_one_more_than_candidates_and_the_reference_of_all_verdicts(
     assert asked["gains-ru"].inputs["policies"] == tuple(f"rl-ru-{code}" for code in SIX)
 
 
+def test_the_budget_of_judging_is_divided_among_languages_and_verdicts() -> None:
+    asked = made("judge.max_usd=60", "plan.usd_per_gpu_hour=2")
+    assert {asked[label].config["max_usd"] for label in of("judge", asked)} == {60 / 6 / 2}
+    more = made("judge.max_usd=60", "plan.usd_per_gpu_hour=2", "sft.translated=[translated]", PHRASEBOOK)
+    assert more["judge-rl-de"].config["max_usd"] == 60 / 6 / 3 and more["judge-rl-en"].config["max_usd"] == 60 / 6 / 7
+    assert sum(more[label].config["max_usd"] for label in of("judge", more)) == pytest.approx(60)
+
+
 def test_samples_in_shards_are_read_together() -> None:
     asked = made("sample.shards=2")
     parts = ("sample-sft-de-1of2", "sample-sft-de-2of2")
@@ -130,6 +138,7 @@ REFUSED = {
     "a reference": ("reference.given=phrasebook", "reference", {"given": "phrasebook"}),
     "alignment on pairs": ("align.beta=0.2", "align", {"beta": 0.2}),
     "no translator": ("reward.translate_train=true", "translate.translator", None),
+    "several runs of a judge, whose reference would be a candidate": ("judge.runs=2", "judge.runs", 2),
     "equal samples": ("sample.judged_temperature=0", "sample.judged_temperature", 0),
 }
 

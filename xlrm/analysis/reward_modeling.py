@@ -11,7 +11,6 @@ from xlrm.evaluation.benchmarks import AVERAGE, HELDOUT, SUBSET
 from xlrm.evaluation.credit import Rewards, Ties, credit, is_single, responses
 from xlrm.evaluation.estimates import Estimate
 from xlrm.evaluation.heldout_results import LengthBaseline, RewardModeling
-from xlrm.evaluation.results import EvaluationResults
 from xlrm.evaluation.statistics import accuracies, intervals
 
 
@@ -37,21 +36,6 @@ def measure(
         majority=_majority(rows, alike) if single and alike else None,
         length=(_of_judgments if single else _of_pairs)(rows, rewards, alike, accuracy.value) if alike else None,
     )
-
-
-def accuracy_matrix(evaluations: Iterable[EvaluationResults]) -> dict[str, dict[str, Estimate]]:
-    """Language of the reward model -> language of the held-out rows -> accuracy over all rows (figure 7). Evaluations
-    without a language or without held-out rows are left out."""
-    return {
-        each.language: {on: of.accuracy for on, of in each.reward_modeling.items()}
-        for each in evaluations
-        if each.language and each.reward_modeling
-    }
-
-
-def values(matrix: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, float]]:
-    """The matrix without its intervals, as `xlrm.analysis.source_ranking` takes it."""
-    return {source: {target: estimate.value for target, estimate in row.items()} for source, row in matrix.items()}
 
 
 def metrics(measured: Mapping[str, RewardModeling]) -> dict[str, float]:

@@ -44,6 +44,15 @@ def tables(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
         yield ConfigError("one or more other languages are required", where="targets", value=asked.targets)
 
 
+def runs(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """Runs of a judge beyond the first, which would compare with the candidates of best-of-n."""
+    if asked.pipeline == REUSE and "judge" in stages and (several := asked.config("judge").runs) > 1:
+        yield ConfigError(
+            f"1 is required for {REUSE}: response 0 is the policy's own, and best-of-n chooses from the others",
+            where="judge.runs", value=several, hint="judge.orders=both asks twice",
+        )  # fmt: skip
+
+
 def bilingual(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Bilingual reward models of languages that the experiment does not have."""
     if asked.pipeline != REUSE:
@@ -137,4 +146,6 @@ def _group(code: str) -> int | None:
     return 0 if code == silver_steps.ENGLISH else LANGUAGES[code].x_alma_group
 
 
-CHECKS: tuple[Check, ...] = (sections, tables, bilingual, observers, served, typology, fine_tuned_lengths, translated)
+CHECKS: tuple[Check, ...] = (
+    sections, tables, runs, bilingual, observers, served, typology, fine_tuned_lengths, translated,
+)  # fmt: skip
