@@ -142,6 +142,21 @@ def documents(count: int = 10, **more: object) -> list[dict]:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("of", "shared"), [("prompts", False), ("pairs", True)])
+def test_the_pairs_of_a_prompt_stay_together_if_asked_for(tmp_path: Path, of: str, shared: bool) -> None:
+    pairs = [
+        {"prompt": f"Sum up report number {i} of the harbour, please.", "chosen": f"{SENTENCES[j]} That was report {i}.",
+         "rejected": f"{SENTENCES[j]} Nothing more on {i}."}
+        for i in range(10) for j in range(3)
+    ]  # fmt: skip
+    write_jsonl(tmp_path / "mine.jsonl", pairs)
+    made = config(tmp_path, "mine.jsonl", train_share=0.7, train_share_of=of, clean=[])
+    curate.run(made, output=tmp_path / "en")
+    train, held = (read_rows(tmp_path / "en" / f"{name}.jsonl") for name in ("preferences", "heldout"))
+    assert (len(train), len(held)) == (21, 9)
+    assert bool({row["prompt"] for row in train} & {row["prompt"] for row in held}) == shared
+
+
 def test_the_summaries_of_a_document_stay_together(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "mine.jsonl", documents())
     made = config(tmp_path, "mine.jsonl", train_share=0.7, clean=[])

@@ -257,7 +257,7 @@ def hold_out_prompts(
     return _by_prompt(pairs, asked, training, most, seed, " to evaluate on")
 
 
-def hold_out_judgments(
+def hold_out_by_prompt(
     rows: Rows,
     train_share: float,
     most: int | None,
@@ -265,8 +265,8 @@ def hold_out_judgments(
     trained: Collection[str] = (),
     held: Collection[str] = (),
 ) -> tuple[Rows, Rows]:
-    """As `hold_out_prompts`, for single judgments, so that no document has judgments in both parts; a share of 1 holds out
-    nothing, or what `held` says."""
+    """As `hold_out_prompts`, for single judgments too, so that no prompt or document has rows in both parts; a share of 1 holds
+    out nothing, or what `held` says."""
     asked, prompts, taken, kept_out = _prompts(rows, trained, held)
     count = round(train_share * len(prompts))
     training = {prompts[i] for i in hub_sets.sample(len(prompts), max(count, not taken), seed)} | (taken - kept_out)

@@ -38,6 +38,9 @@ class Settings(InLanguages):
     """Maximum share of unusable rows in a dataset; above it the stage fails. rejects.jsonl lists these rows."""
     train_share: float = Field(1.0, gt=0, le=1)
     """Share of the cleaned pairs used for training; the others are held out (paper A: 0.8)."""
+    train_share_of: Literal["pairs", "prompts"] = "pairs"
+    """What train_share is a share of: pairs (paper A), or prompts, so that no prompt has pairs in both parts. Single judgments
+    are always divided by prompt."""
     heldout_pairs: int | None = Field(None, ge=0)
     """Maximum number of held-out pairs, sampled with `seed`; null keeps all. They are translated, and reward models are
     evaluated on them in every language."""
@@ -174,7 +177,8 @@ def split(config: Settings, pairs: curation.Rows, source: Path | None) -> curati
         rest = curation.sampled(rest, config.benchmark_items, config.seed)
         return {"preferences": train, "benchmark": benchmarks.rated(benchmarks.HELDOUT, rest)}
     tested = curation.with_same_prompts(free, curation.tested_ids(source))
-    hold_out = curation.hold_out_judgments if free and is_judgment(free[0]) else curation.hold_out
+    by_prompt = config.train_share_of == "prompts" or (free and is_judgment(free[0]))
+    hold_out = curation.hold_out_by_prompt if by_prompt else curation.hold_out
     more, others = hold_out(
         free, config.train_share, config.heldout_pairs, config.seed, trained - tested, held | tested
     )
