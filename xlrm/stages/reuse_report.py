@@ -34,9 +34,9 @@ class Config(InLanguages):
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
     verdicts = (JudgeResults.FILE, JudgedItems.FILE)
+    samples = tuple(sampled.file(0, "eval", code) for code in config.languages)
     return {
-        "corpora": (Summary.FILE,), "curated": (DataCard.FILE,), "evaluations": (EvaluationResults.FILE,),
-        "samples": tuple(sampled.file(0, "eval", code) for code in config.languages),
+        "corpora": (Summary.FILE,), "curated": (DataCard.FILE,), "evaluations": (EvaluationResults.FILE,), "samples": samples,
         "best_of_n": (BestOfNResults.FILE, reuse_reading.REWARDS), "gains": (PolicyGains.FILE,),
         "verdicts_best_of_n": verdicts, "verdicts_rl": verdicts, "verdicts_translated": verdicts[:1], "sft": (),
         "sft_translated": (), "registered": (Registered.FILE,),
@@ -62,21 +62,19 @@ def run(
     METHOD being best_of_n or rl; `best_source/METHOD/SOURCE`, targets for which a source is the best; `statements/VERDICT`.
     Raises DataError for results that cannot be read.
     """
-    folders: tuple[tuple[Method, list[Path]], ...] = (
-        ("best_of_n", verdicts_best_of_n or []),
-        ("rl", verdicts_rl or []),
-    )
+    folders: dict[Method, list[Path]] = {"best_of_n": verdicts_best_of_n or [], "rl": verdicts_rl or []}
+    card = DataCard.find(curated)
     material = reuse_reading.gather(
         config.languages, config.run, lineage, Summary.find(corpora), config.typology,
         evaluations=[EvaluationResults.read(folder) for folder in evaluations or []],
         best_of_n=[BestOfNResults.read(folder) for folder in best_of_n or []],
-        gains=[PolicyGains.read(folder) for folder in gains or []],
-        judged={name: [(JudgeResults.read(each), JudgedItems.read(each)) for each in own] for name, own in folders},
-        registered=Registered.find(registered),
-        notes=data_card.notes(card) if (card := DataCard.find(curated)) else [],
+        gains=[PolicyGains.read(folder) for folder in gains or []], registered=Registered.find(registered),
+        judged={
+            method: [(JudgeResults.read(folder), JudgedItems.read(folder)) for folder in own] for method, own in folders.items()
+        },
+        notes=data_card.notes(card) if card else [], agreement=reuse_reading.agreement(best_of_n or []),
         translated=[JudgeResults.read(folder) for folder in verdicts_translated or []],
         words=reuse_reading.words(config.languages, samples or [], best_of_n or []),
-        agreement=reuse_reading.agreement(best_of_n or []),
     )  # fmt: skip
     reuse_page.write(material, config.title, output)
     return reuse_summary.metrics(material)
