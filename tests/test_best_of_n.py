@@ -9,7 +9,7 @@ import pytest
 from refusals import refused
 from sampled import answered
 
-from xlrm.errors import ArtifactError, DataError
+from xlrm.errors import ArtifactError, ConfigError, DataError
 from xlrm.evaluation import best_of_n as estimator
 from xlrm.evaluation import statistics
 from xlrm.evaluation.best_of_n_results import BestOfNResults
@@ -174,6 +174,18 @@ def test_fewer_responses_than_n_and_one_are_refused(models, tmp_path) -> None:
     with refused(DataError, "samples: 0: responses", 5) as raised:
         best_of_n.run(config, samples=[tmp_path / "samples"], reward_models=models[:1], output=tmp_path / "best")
     assert "sample.runs" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("names", "field", "value"),
+    [(("en", "de"), "reward_models", 1), ((), "reward_models", 1), (("en", "en"), "labelers", ("en", "en"))],
+)
+def test_names_are_one_for_each_reward_model(models, tmp_path, names, field, value) -> None:
+    sample(tmp_path / "samples")
+    given = models[:1] * 2 if field == "labelers" else models[:1]
+    config = best_of_n.Config(language="en", labelers=names, n=2)
+    with refused(ConfigError, f"best_of_n.{field}", value):
+        best_of_n.run(config, samples=[tmp_path / "samples"], reward_models=given, output=tmp_path / "best")
 
 
 def test_the_choice_is_the_first_of_equals_and_never_the_reference() -> None:

@@ -281,9 +281,11 @@ def test_observers_score_responses_beside_the_first_policys_also_after_a_kill(
     assert ObservedTraining.read(cut) == observed
 
 
-def test_observers_without_a_name_are_refused(tiny_base, judge, corpora, tmp_path) -> None:
+def test_observers_without_a_name_of_their_own_are_refused(tiny_base, judge, corpora, tmp_path) -> None:
     with refused(ConfigError, "rl.observers", 1):
         train(tiny_base, judge, corpora, tmp_path, {"observers": [judge]})
+    with refused(ConfigError, "rl.observers", ("en", "en")):
+        train(tiny_base, judge, corpora, tmp_path, {"observers": [judge] * 2}, observers=("en", "en"))
 
 
 def test_a_step_without_a_reference_has_rewards_alone() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from xlrm.errors import ConfigError
 from xlrm.models import chat_templates, loading
 from xlrm.models.decoding import Prompt
 from xlrm.scorers import engines, parallel
@@ -22,6 +23,15 @@ class Labelled(NamedTuple):
     """Conversations that were longer than the reward model reads, and lost one of their ends."""
 
 
+def check(names: Sequence[str], folders: Sequence[Path], step: str, models: str = "reward_models") -> None:
+    """Raises ConfigError for names that are not one for each model, or that two models have."""
+    if len(folders) != len(names):
+        message = f"one for each of the names {', '.join(names) or '(none)'} is required"
+        raise ConfigError(message, where=f"{step}.{models}", value=len(folders))
+    if len(set(names)) < len(names):
+        raise ConfigError("each name is allowed once", where=f"{step}.labelers", value=tuple(names))
+
+
 def label(
     answered: Sequence[tuple[Prompt, Sequence[str]]], names: Sequence[str], folders: Sequence[Path], scoring: Scoring,
     output: Path, step: str,
@@ -30,8 +40,9 @@ def label(
     scored once, and those to the same prompt share its computation where the model packs (`xlrm.models.packing`).
     `output`: the stage's folder, beside which rewards are saved for a run that continues; `step`: for the log.
 
-    Raises ConfigError, before any model is loaded, for settings that do not fit a model or this machine, and ArtifactError for a
-    folder without a reward model and for a reward that is not finite."""
+    Raises ConfigError, before any model is loaded, as `check` does and for settings that do not fit a model or this machine, and
+    ArtifactError for a folder without a reward model and for a reward that is not finite."""
+    check(names, folders, step)
     texts = [list(dict.fromkeys(responses)) for _, responses in answered]
     chats = [
         chat_templates.conversation(prompt, text)

@@ -9,6 +9,7 @@ from xlrm.evaluation.policy_gains import ObservedTraining, PolicyGains
 from xlrm.models import divergence
 from xlrm.models import samples as sampled
 from xlrm.models.samples import SampleCounts
+from xlrm.scorers import labelers
 from xlrm.scorers.interface import Scoring
 from xlrm.store.jsonl import write_jsonl
 
@@ -34,6 +35,7 @@ def run(
     """Writes results.json, and rewards.jsonl with the rewards and divergences of every response. `samples`: those of `policy`,
     before the training, whose response number 0 counts; `answers`: those of `policies`. Raises DataError for responses to
     different prompts."""
+    labelers.check(config.labelers, policies, "gains", "policies")
     reference = sampled.read(samples, 0, "eval", config.language)
     answered = {
         name: sampled.read(answers, place, "eval", config.language) for place, name in enumerate(config.labelers)

@@ -6,7 +6,6 @@ from typing import Annotated
 from pydantic import Field
 
 from xlrm.data import data_card
-from xlrm.data.data_card import DataCard
 from xlrm.evaluation.best_of_n_results import BestOfNResults
 from xlrm.evaluation.policy_gains import PolicyGains
 from xlrm.evaluation.results import EvaluationResults, JudgedItems, JudgeResults
@@ -24,7 +23,7 @@ class Config(InLanguages):
     languages: tuple[str, ...] = Field(min_length=1)
     """Sources of the reward models and targets of the policies, in the order of the page."""
     title: str | None = None
-    """Heading of the page; null takes a heading of its own."""
+    """Heading of the page; null takes the page's own."""
     run: str = ""
     """Name of the run, shown in the title and first line of the page."""
     typology: Annotated[str | None, NamesFile()] = None
@@ -34,9 +33,9 @@ class Config(InLanguages):
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
     verdicts = (JudgeResults.FILE, JudgedItems.FILE)
-    samples = tuple(sampled.file(0, "eval", code) for code in config.languages)
     return {
-        "corpora": (Summary.FILE,), "curated": (DataCard.FILE,), "evaluations": (EvaluationResults.FILE,), "samples": samples,
+        "corpora": (Summary.FILE,), "curated": (data_card.DataCard.FILE,), "evaluations": (EvaluationResults.FILE,),
+        "samples": tuple(sampled.file(0, "eval", code) for code in config.languages),
         "best_of_n": (BestOfNResults.FILE, reuse_reading.REWARDS), "gains": (PolicyGains.FILE,),
         "verdicts_best_of_n": verdicts, "verdicts_rl": verdicts, "verdicts_translated": verdicts[:1], "sft": (),
         "sft_translated": (), "registered": (Registered.FILE,),
@@ -63,16 +62,14 @@ def run(
     Raises DataError for results that cannot be read.
     """
     folders: dict[Method, list[Path]] = {"best_of_n": verdicts_best_of_n or [], "rl": verdicts_rl or []}
-    card = DataCard.find(curated)
     material = reuse_reading.gather(
         config.languages, config.run, lineage, Summary.find(corpora), config.typology,
         evaluations=[EvaluationResults.read(folder) for folder in evaluations or []],
         best_of_n=[BestOfNResults.read(folder) for folder in best_of_n or []],
         gains=[PolicyGains.read(folder) for folder in gains or []], registered=Registered.find(registered),
-        judged={
-            method: [(JudgeResults.read(folder), JudgedItems.read(folder)) for folder in own] for method, own in folders.items()
-        },
-        notes=data_card.notes(card) if card else [], agreement=reuse_reading.agreement(best_of_n or []),
+        judged={of: [(JudgeResults.read(each), JudgedItems.read(each)) for each in own] for of, own in folders.items()},
+        notes=data_card.notes(card) if (card := data_card.DataCard.find(curated)) else [],
+        agreement=reuse_reading.agreement(best_of_n or []),
         translated=[JudgeResults.read(folder) for folder in verdicts_translated or []],
         words=reuse_reading.words(config.languages, samples or [], best_of_n or []),
     )  # fmt: skip

@@ -34,11 +34,13 @@ def due(step: int, last: int, config: OnlineTraining) -> bool:
 
 
 def check(observers: Sequence[Path], config: OnlineTraining, scoring: Scoring) -> None:
-    """Raises ConfigError for other reward models than `observers` names, and as `engines.check` does."""
+    """Raises ConfigError for other reward models than `observers` names, for a name twice, and as `engines.check` does."""
     if len(observers) != len(config.observers):
         raise ConfigError(
             f"{len(config.observers)} reward models are required", where="rl.observers", value=len(observers)
         )
+    if len(set(config.observers)) < len(config.observers):
+        raise ConfigError("each name is allowed once", where="rl.observers", value=config.observers)
     for folder in observers:
         engines.check(folder, scoring)
 
