@@ -98,8 +98,21 @@ def test_inputs_are_prompts_once_each() -> None:
         {"id": "a3", "prompt": "Text 3 of a", "split": "eval", "subset": "a"},
     ]  # fmt: skip
     assert [made["split"] for made in demonstrations.prompts(rows, 1, 0, 42)] == ["train"]
+
+
+def test_a_sample_of_prompts_for_judging_has_as_many_of_each_subset() -> None:
+    """A small subset has all of its 5; the others share the remaining 15."""
+    sizes = {"a": 100, "b": 5, "c": 40}
+    rows = [row(i, name, split="validation") for name, size in sizes.items() for i in range(size)]
+    table = demonstrations.prompts([*rows, row(0, "d", split="train")], None, 20, 42)
+    assert Counter(made["subset"] for made in table if made["split"] == "eval") == {"a": 8, "b": 5, "c": 7}
+    assert table == demonstrations.prompts([*rows, row(0, "d", split="train")], None, 20, 42)
+
+
+def test_prompts_of_both_splits_are_required() -> None:
+    rows = [row(i, split="train") for i in range(3)]
     with refused(ConfigError, "curate.prompts", "demonstrations"):
-        demonstrations.prompts(rows[:3], None, None, 42)
+        demonstrations.prompts(rows, None, None, 42)
 
 
 def test_a_file_of_rows_or_messages_is_read_and_unusable_rows_are_listed(tmp_path: Path) -> None:

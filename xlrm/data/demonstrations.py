@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -169,8 +169,9 @@ def _shuffled(rows: Rows, seed: int) -> Rows:
 
 def prompts(rows: Rows, train: int | None, evaluation: int | None, seed: int) -> Rows:
     """The inputs of demonstrations as rows of the table of prompts: those for training as split train, those for validation
-    as split eval, each input of a subset once, or a sample of `train` and `evaluation` of them. Raises ConfigError if there is
-    none to align on or, unless `evaluation` is 0, to judge on."""
+    as split eval, each input of a subset once, or a sample of `train` and `evaluation` of them; the latter is `spread` over the
+    subsets, which count the same in the results. Raises ConfigError if there is none to align on or, unless `evaluation` is 0, to
+    judge on."""
     table: Rows = []
     for split, name, count in ((TRAIN, "train", train), (VALIDATION, "eval", evaluation)):
         own = {(row["subset"], key(row["prompt"])): row for row in reversed(rows) if row["split"] == split}
@@ -180,8 +181,29 @@ def prompts(rows: Rows, train: int | None, evaluation: int | None, seed: int) ->
                 f"no demonstration for {split}, whose inputs would be the prompts of split {name}", where="curate.prompts",
                 value=AS_PROMPTS, hint="set demonstrations_train_share below 1, or name prompts",
             )  # fmt: skip
+        drawn = (
+            spread([row["subset"] for row in distinct], count, seed) if split == VALIDATION
+            else hub_sets.sample(len(distinct), count, seed)
+        )  # fmt: skip
         table += [
             {"id": distinct[i]["id"], "prompt": distinct[i]["prompt"], "split": name, "subset": distinct[i]["subset"]}
-            for i in hub_sets.sample(len(distinct), count, seed)
+            for i in drawn
         ]
     return table
+
+
+def spread(groups: Sequence[str], most: int | None, seed: int) -> list[int]:
+    """Places of at most `most` rows, in their order, as many of each group as of each other: a group with fewer leaves its share
+    to the others. `groups`: that of each row; None takes all."""
+    if most is None or len(groups) <= most:
+        return list(range(len(groups)))
+    rng = random.Random(seed)
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(groups):
+        places.setdefault(name, []).append(place)
+    left, taken = most, list[int]()
+    for number, name in enumerate(sorted(places, key=lambda name: (len(places[name]), name))):
+        share = left // (len(places) - number)
+        drawn = rng.sample(places[name], min(share, len(places[name])))
+        left, taken = left - len(drawn), taken + drawn
+    return sorted(taken)

@@ -62,7 +62,8 @@ class Settings(InLanguages):
     the prompts that pass, each language keeps train_prompts, the same in every language as far as possible."""
     eval_prompts: int | None = Field(None, ge=0)
     """Maximum number of prompts for judging, none of which is used for alignment; null takes all of a set for judging, or
-    else a tenth of `prompts`; 0 takes none. With `sample.eval_prompts`, a pipeline fills in 0."""
+    else a tenth of `prompts`, or all inputs of the demonstrations for validation, of which a sample has as many of each subset;
+    0 takes none. With `sample.eval_prompts`, a pipeline fills in 0."""
     decontaminate: Annotated[tuple[str, ...], Sets] = ()
     """More benchmarks, eval prompts or files with prompt whose prompts are removed from the training data."""
     parallel: Annotated[str | None, Sets] = None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xlrm.data.corpus_schema import DEMONSTRATIONS
+from xlrm.data.demonstrations import spread
 from xlrm.errors import DataError
 from xlrm.models import chat_templates, prompt_limits
 from xlrm.models.decoding import Prompt
@@ -131,18 +132,7 @@ def read(corpora: Path, languages: Sequence[str]) -> dict[str, list[Row]]:
 def sample(rows: Sequence[Row], most: int | None, seed: int) -> list[Row]:
     """At most `most` of the rows, evenly over their groups: a group with fewer leaves its share to the others. In corpus
     order."""
-    if most is None or len(rows) <= most:
-        return list(rows)
-    rng = random.Random(seed)
-    places: dict[str, list[int]] = {}
-    for place, row in enumerate(rows):
-        places.setdefault(group(row), []).append(place)
-    left, taken = most, list[int]()
-    for number, name in enumerate(sorted(places, key=lambda name: (len(places[name]), name))):
-        share = left // (len(places) - number)
-        drawn = rng.sample(places[name], min(share, len(places[name])))
-        left, taken = left - len(drawn), taken + drawn
-    return [rows[place] for place in sorted(taken)]
+    return [rows[place] for place in spread([group(row) for row in rows], most, seed)]
 
 
 def group(row: Row) -> str:
