@@ -161,6 +161,7 @@ def test_words_are_measured_on_the_samples(tmp_path):
     assert rows["de", "de"] > 0.95 and rows["en", "en"] > 0.95
     assert rows["de", "en"] < 0.3 and rows["en", "de"] < 0.3
     assert "Bag of words and rewards" in section(page, "analyses")
+    assert "has the larger one in 2 of 2 pairs" in section(page, "analyses")
 
 
 def test_words_of_another_language_are_those_of_reward_models_of_one_language():
