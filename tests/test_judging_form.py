@@ -203,3 +203,8 @@ def test_a_number_of_pairs_of_each_system_and_the_same_statistics(tmp_path) -> N
     results = judged("second", "filled.csv").results
     assert (results["en"].win_rate, results["en"].items) == (1.0, 10) and set(results["en"].subsets) == {"a", "b"}
     assert (results["es"].win_rate, results["es"].items) == (0.0, 10)
+    write_jsonl(tmp_path / "second" / "verdicts.jsonl", [])
+    for name in ("empty.csv", "empty.html"):
+        none = CliRunner().invoke(app, ["sheet", str(tmp_path / "second"), "--output", str(tmp_path / name)])
+        assert none.exit_code == 2 and "no pair of different responses" in none.output
+        assert not (tmp_path / name).exists()

@@ -12,8 +12,10 @@ import tiny_mt5 as tiny_mt5_model
 import torch
 from refusals import refused
 from safetensors.torch import load_file
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from benchmarks.reward_training import kill_after_a_checkpoint
+from xlrm import progress
 from xlrm.errors import ConfigError, DataError
 from xlrm.models import chat_templates, instructions, loading, prompt_limits
 from xlrm.stages import sft
@@ -318,3 +320,20 @@ def test_two_processes_are_as_one(kind: str, corpora: Path, tmp_path: Path, requ
             assert two[name] == pytest.approx(one_process[name], rel=1e-5)
     weights = [load_file(tmp_path / str(count) / "output" / "model.safetensors") for count in (1, 2)]
     assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0]) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "line"),
+    [
+        (1, 0.1, "sft: 1 step(s), all of them warm-up: the learning rate is 0"),
+        (5, 9, "sft: 5 step(s), all of them warm-up: the learning rate stays below 0.25"),
+        (10, 0.1, ""),
+        (1, 0, ""),
+    ],
+)
+def test_a_warm_up_that_lasts_to_the_end_is_said(tmp_path, capsys, steps: int, warmup: float, line: str) -> None:
+    """transformers rounds a share of the steps up, and the first step of a warm-up has the rate 0."""
+    args = TrainingArguments(str(tmp_path), learning_rate=0.25, warmup_steps=warmup, use_cpu=True, report_to=[])
+    progress.training_steps("sft").on_train_begin(args, TrainerState(max_steps=steps), TrainerControl())
+    printed = capsys.readouterr().err
+    assert line in printed and bool(printed) == bool(line)

@@ -56,13 +56,18 @@ class Counter:
 
 def training_steps(label: str) -> "TrainerCallback":
     """A callback for transformers' Trainer. It prints a line every SECONDS_BETWEEN_LINES with the step, the loss and
-    the time left, and a line for each evaluation on held-out pairs."""
+    the time left, a line for each evaluation on held-out pairs, and one if the warm-up lasts to the end."""
     from transformers import TrainerCallback
 
     class Steps(TrainerCallback):
         def on_train_begin(self, args: Any, state: "TrainerState", control: Any, **kwargs: Any) -> None:
             self.begun = self.printed = time.monotonic()
             self.first = state.global_step
+            if (steps := state.max_steps) and state.is_world_process_zero and args.get_warmup_steps(steps) >= steps:
+                rate = "is 0" if steps == 1 else f"stays below {args.learning_rate:g}"
+                say(
+                    f"{label}: {steps} step(s), all of them warm-up: the learning rate {rate}; set warmup, or warmup_steps"
+                )
 
         def on_log(self, args: Any, state: "TrainerState", control: Any, **kwargs: Any) -> None:
             now, logs = time.monotonic(), kwargs.get("logs") or {}

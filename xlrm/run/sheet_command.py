@@ -58,6 +58,8 @@ def sheet(
         ]
         language = JudgeResults.read(folder).language
         rows = human.sheet(pairs, language, seed, per_system)[:items]
+        if not rows:
+            raise ConfigError("no pair of different responses to judge", where="JUDGED", value=judged)
         if output.suffix == form.ENDING:
             output.write_text(form.html(rows, task, language), "utf-8")
         else:
