@@ -143,7 +143,9 @@ def _words(material: Material) -> Grid | None:
     if not rows:
         return None
     columns = ("reward model of", "cells", "R², fitted rows", "by chance", "R², held-out rows")
-    explained = {(t, ""): {s: each.in_sample for s, each in by.items() if is_single(s)} for t, by in material.words.items()}
+    explained = {
+        (t, ""): {s: each.in_sample for s, each in by.items() if is_single(s)} for t, by in material.words.items()
+    }
     both = any(t in by and len(by) > 1 for (t, _), by in explained.items())
     paired = bag_of_words.in_language(explained) if both else None
     note = (
@@ -152,7 +154,9 @@ def _words(material: Material) -> Grid | None:
         "rows: 0.65 in the own language, 0.63 in another, on the validation sets of its Table 1, each by itself (section 5.2)."
     )
     if paired:
-        note += f" The target's own has the larger one in {paired.higher} of {paired.pairs} pairs with another language's."
+        note += (
+            f" The target's own has the larger one in {paired.higher} of {paired.pairs} pairs with another language's."
+        )
     return Grid("Bag of words and rewards", columns, rows, note=note)
 
 
