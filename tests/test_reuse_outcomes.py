@@ -105,10 +105,11 @@ def test_the_order_of_sources_is_stable() -> None:
 
 def test_the_highest_cell_of_another_language() -> None:
     high = {**ENGLISH, "en": {"de": 0.75, "en": 0.9, "es": 0.6}}
-    outcome = reuse_outcomes.up_to(material(verdicts(high)))
+    outcome = reuse_outcomes.up_to(material(verdicts(high, judge="human=sheet.csv")))
     assert outcome.verdict == "yes"
     assert "75.0" in outcome.measured and "English → German" in outcome.measured, "0.9 is English's own"
-    assert reuse_outcomes.up_to(material(verdicts(ENGLISH))).verdict == "no"
+    assert reuse_outcomes.up_to(material(verdicts(ENGLISH, judge="human=sheet.csv"))).verdict == "no"
+    assert reuse_outcomes.up_to(material(verdicts(high))).verdict == "not measured", "a model's verdicts"
 
 
 def modeling(accuracy: float, agreement: float, expected: float) -> RewardModeling:

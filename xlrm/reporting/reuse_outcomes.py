@@ -131,13 +131,21 @@ def wilson(count: int, total: int) -> tuple[float, float]:
     return (middle - half) / (total + z * z), (middle + half) / (total + z * z)
 
 
-def humans(material: Material) -> Outcome:
-    human = [
+def of_people(material: Material) -> list[Verdicts]:
+    """The verdicts that people gave."""
+    return [
         verdicts for verdicts in material.verdicts if "human" in verdicts.judge or verdicts.judge.startswith("sheet")
     ]
+
+
+NO_PEOPLE = "no verdicts of people; `xlrm sheet` writes the pairs to judge"
+
+
+def humans(material: Material) -> Outcome:
+    human = of_people(material)
     cells = [estimate for verdicts in human for own in verdicts.cells.values() for estimate in own.values()]
     if not cells:
-        return missing("no verdicts of people; `xlrm sheet` writes the pairs to judge")
+        return missing(NO_PEOPLE)
     higher, lower = sum(estimate.low > 0.5 for estimate in cells), sum(estimate.high < 0.5 for estimate in cells)
     verdict: Verdict = "no" if lower > len(cells) / 2 else "yes" if higher > len(cells) / 2 else "not decided"
     return Outcome(
@@ -259,13 +267,13 @@ def between_targets(cells: Mapping[str, Mapping[str, float]]) -> list[float]:
 
 
 def up_to(material: Material) -> Outcome:
-    """Some policy by another language's reward model is preferred in more than 70 % of the instances."""
+    """People prefer some policy by another language's reward model in more than 70 % of the instances."""
     cells = [
-        (estimate, verdicts, source, target) for method in METHODS if (verdicts := material.of(method))
+        (estimate, verdicts, source, target) for verdicts in of_people(material)
         for source, own in verdicts.cells.items() for target, estimate in own.items() if source != target
     ]  # fmt: skip
     if not cells:
-        return missing("no verdicts on policies by another language's reward model")
+        return missing(NO_PEOPLE)
     best, verdicts, source, target = max(cells, key=lambda cell: cell[0].value)
     exceeding = any(estimate.low > 0.7 for estimate, *_ in cells)
     verdict: Verdict = (
