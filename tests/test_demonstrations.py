@@ -126,21 +126,22 @@ def test_a_file_of_rows_or_messages_is_read_and_unusable_rows_are_listed(tmp_pat
     write_jsonl(file, [
         *(row(i) | {"split": "train"} for i in range(3)),
         {"messages": [*turns, answer], "subset": "chats", "split": "validation"},
-        {"prompt": "no response"}, row(8, split="dev"), {"messages": [answer]},
+        {"prompt": "no response"}, row(8, split="dev"), {"messages": [answer]}, row(9) | {"label": 0},
+        row(9) | {"label": 1, "split": "train"},
     ])  # fmt: skip
     loaded = demonstrations.load(str(file), "de", None, 42)
-    assert [made["id"] for made in loaded.rows] == ["a0", "a1", "a2", "mine-de-3"]
+    assert [made["id"] for made in loaded.rows] == ["a0", "a1", "a2", "mine-de-3", "a9"]
     assert loaded.rows[3] == {
         "id": "mine-de-3", "prompt": turns, "response": "A cat it is.", "subset": "chats", "split": "validation",
     }  # fmt: skip
-    assert [reject["line"] for reject in loaded.rejects] == [5, 6, 7]
+    assert [reject["line"] for reject in loaded.rejects] == [5, 6, 7, 8], "one of them is judged bad"
     config = curate.Config(language="de", preferences=(), benchmark=None, demonstrations=(str(file),))
     with refused(DataError, file):
         curate.run(config, output=tmp_path / "strict")
     metrics = curate.run(config.model_copy(update={"max_reject_share": 0.5}), output=tmp_path / "out")
-    assert metrics["demonstrations"] == 4 and len(read_rows(tmp_path / "out" / "rejects.jsonl")) == 3
+    assert metrics["demonstrations"] == 5 and len(read_rows(tmp_path / "out" / "rejects.jsonl")) == 4
     card = json.loads((tmp_path / "out" / "corpus.json").read_text())
-    assert card["demonstrations"][str(file)] == {"in": 7, "dropped": {"rejected": 3}, "out": 4}
+    assert card["demonstrations"][str(file)] == {"in": 9, "dropped": {"rejected": 4}, "out": 5}
     assert card["licences"] == {str(file): "your own"}
     validate.run(validate.Config(), source=tmp_path / "out", output=tmp_path / "checked")
     assert (tmp_path / "checked" / "de" / "demonstrations.jsonl").read_bytes() == (

@@ -111,7 +111,7 @@ def test_experiments_on_the_pages_load() -> None:
     for page in PAGES:
         for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             raw = yaml.safe_load(block)
-            if not raw.keys() <= {"name", "source", "targets", "languages", "corpora", *SECTIONS}:
+            if not raw.keys() <= {"name", "pipeline", "source", "targets", "languages", "corpora", *SECTIONS}:
                 continue
             rest = {
                 "base": {"model": "OWNER/NAME"}, "translate": {"translator": "OWNER/NAME"},

@@ -51,7 +51,12 @@ def _of_file(records: Iterable[tuple[int, Row | DataError]]) -> tuple[Rows, Rows
 
 def row_of(record: Row) -> Row:
     """The demonstration in a record with prompt and response, or with messages whose last is the response, with the
-    record's own id, split and subset. Raises DataError with the reason if it cannot be used."""
+    record's own id, split and subset. Raises DataError with the reason if it cannot be used, as one judged to be bad."""
+    label = record.get("label")
+    if isinstance(label, int | float) and label < 0.5:
+        raise DataError(
+            "a demonstration is a good response: no label, or one of 0.5 or more", where="label", value=label
+        )
     turns = conversations.of_row(record)
     if len(turns) < 2:
         raise DataError("a prompt before the response is required", where="messages", value=len(turns))
