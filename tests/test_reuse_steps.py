@@ -150,6 +150,13 @@ def test_what_cannot_work_is_refused_when_the_experiment_is_loaded(case: str) ->
         load(PRESETS["demo_reuse"], (override,))
 
 
+def test_an_encoder_decoder_is_sampled_by_transformers() -> None:
+    preset = PRESETS["paper_b_summarization"]
+    with refused(ConfigError, f"{preset}: sample.engine", "vllm"):
+        load(preset, ("sample.engine=vllm",))
+    assert load(PRESETS["paper_b_dialog"], ("sample.engine=vllm",)).setting("sample", "engine") == "vllm"
+
+
 def test_an_experiment_names_its_pipeline_and_no_other_takes_it() -> None:
     with refused(ConfigError, f"{PRESETS['demo_reuse']}: pipeline", "reuse-rewards"):
         load(PRESETS["demo_reuse"], (), "retrain")

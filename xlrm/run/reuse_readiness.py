@@ -86,6 +86,15 @@ def served(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
         yield ConfigError(message, where="sample.served", value=name, hint="leave it out")
 
 
+def engine(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """An encoder-decoder, as far as its dimensions are known, on an engine that has none."""
+    model = asked.setting("base", "model") or ""
+    shape = base_models.shape(model)
+    if asked.pipeline == REUSE and asked.setting("sample", "engine") == "vllm" and shape and shape.encoder_layers:
+        message = f"vLLM has no encoder-decoders, and {model} is one"
+        yield ConfigError(message, where="sample.engine", value="vllm", hint="transformers generates its responses")
+
+
 def typology(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """A file of typological features that is not on this machine."""
     name = asked.setting("reuse_report", "typology")
@@ -147,5 +156,5 @@ def _group(code: str) -> int | None:
 
 
 CHECKS: tuple[Check, ...] = (
-    sections, tables, runs, bilingual, observers, served, typology, fine_tuned_lengths, translated,
+    sections, tables, runs, bilingual, observers, served, engine, typology, fine_tuned_lengths, translated,
 )  # fmt: skip
