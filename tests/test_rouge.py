@@ -1,5 +1,8 @@
 """ROUGE-L over tokens that fit each script, against values computed by hand."""
 
+import subprocess
+import sys
+
 import pytest
 
 from xlrm.evaluation import rouge
@@ -28,3 +31,17 @@ def test_scores_computed_by_hand() -> None:
     assert rouge.rouge_l(["кот сидит"], ["сидит кот"], "ru") == [pytest.approx(50.0)], "one of two, in order"
     assert rouge.rouge_l(["我有猫"], ["我有狗"], "zh") == [pytest.approx(100 * 2 / 3)], "two of three characters"
     assert rouge.rouge_l(["猫", "...", "cat"], ["", "猫", "..."], "zh") == [0, 0, 0], "without tokens"
+
+
+def test_logging_configured_anew_closes_no_stream_that_stands_in_for_stderr() -> None:
+    """As under a test runner, or in a notebook."""
+    program = (
+        "import io, logging.config, sys\n"
+        "sys.stderr = stand_in = io.StringIO()\n"
+        "from xlrm.evaluation import rouge\n"
+        "assert rouge.rouge_l(['a b'], ['a b'], 'en') == [100.0]\n"
+        "sys.stderr = io.StringIO()\n"
+        "logging.config.dictConfig({'version': 1})\n"
+        "assert not stand_in.closed\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -5,6 +5,8 @@ its English mode without the stemmer, and characters in languages that write no 
 words carry particles. Scores depend on the tokens: those over SentencePiece's pieces are others.
 """
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -41,7 +43,10 @@ def rouge_l(references: Sequence[str], responses: Sequence[str], language: str) 
 
 @cache
 def _scorer(language: str) -> Any:
-    from rouge_score.rouge_scorer import RougeScorer
+    # It imports absl, whose log handler keeps the stream that it finds as sys.stderr and closes it when logging is configured
+    # anew, unless that is the process's own.
+    with contextlib.redirect_stderr(sys.__stderr__ or sys.stderr):
+        from rouge_score.rouge_scorer import RougeScorer
 
     class Tokens:
         def tokenize(self, text: str) -> list[str]:
