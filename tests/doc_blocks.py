@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 REASONS = ("needs a cluster", "needs the network", "needs other software", "takes minutes")
 """Why a block is not run. Its commands are checked all the same: options, fields and files exist."""
 LANGUAGES = {"sh", "python", "yaml", "json", "text", "groovy"}
-TOP = ("name", "source", "targets", "languages", "corpora")
+TOP = ("name", "pipeline", "source", "targets", "languages", "corpora")
 """Keys of an experiment that are no sections of stages."""
 _FENCED = re.compile(
     r"(?:^ *<!-- not run: (?P<reason>[^\n]*) -->\n+)?^(?P<indent> *)```(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```[ ]*$",
