@@ -9,6 +9,18 @@ from xlrm.store import addresses
 from xlrm.store.fields import NotCounted, conflict
 
 
+OfBitsandbytes = Literal[
+    "adamw_8bit", "adamw_bnb_8bit", "ademamix", "ademamix_8bit", "lion_32bit", "lion_8bit", "paged_adamw_32bit",
+    "paged_adamw_8bit", "paged_ademamix_32bit", "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit", "rmsprop_bnb",
+    "rmsprop_bnb_32bit", "rmsprop_bnb_8bit",
+]  # fmt: skip
+"""Optimizers that need bitsandbytes."""
+Optimizer = Literal[
+    "adamw_torch_fused", "adamw_torch", "adafactor", "sgd", "adagrad", "rmsprop", OfBitsandbytes
+]  # fmt: skip
+"""Optimizers, by their names in transformers' `optim`, without those of libraries that no extra installs."""
+
+
 class TrainingConfig(BaseModel):
     """Settings shared by all trainings."""
 
@@ -30,7 +42,7 @@ class TrainingConfig(BaseModel):
     """Steps with linear warm-up, instead of `warmup` (paper B's reward models: 1000); null for that share."""
     scheduler: Literal["cosine", "constant"] = "cosine"
     """Learning rate after the warm-up: cosine decay to 0 (paper A), or constant (paper B)."""
-    optimizer: str = "adamw_torch_fused"
+    optimizer: Optimizer = "adamw_torch_fused"
     """Optimizer, by its name in transformers' `optim`; paper A's paged_adamw_8bit needs bitsandbytes. With adafactor (paper B) no
     gradient is clipped."""
     scale_parameter: bool = True
@@ -131,7 +143,7 @@ class SftTraining(TrainingConfig):
     """Share of the steps with linear warm-up of the learning rate; `scheduler` follows (paper B: none)."""
     scheduler: Literal["cosine", "constant"] = "constant"
     """Learning rate after the warm-up: cosine decay to 0, or constant (paper B)."""
-    optimizer: str = "adafactor"
+    optimizer: Optimizer = "adafactor"
     """Optimizer, by its name in transformers' `optim` (paper B: Adafactor)."""
     max_prompt_length: int = Field(1024, ge=16)
     """Maximum tokens of a prompt (paper B: 1024), here and wherever the policy is used: in a longer one, the longest message
