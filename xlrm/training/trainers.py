@@ -69,7 +69,7 @@ def train_reward_model(
     keeps = reward_heads.keeps(base, config)
 
     def prepare() -> Path:
-        tokenizer = loading.reward_tokenizer(base, keeps, config.template == "plain")
+        tokenizer = loading.reward_tokenizer(base, keeps, config.template == "plain", config.max_prompt_length)
         model = loading.new_reward_model(base, tokenizer, config.seed, keeps)
         columns.ordered(tokenizer, rows, config).save_to_disk(folder / "tokens")
         if heldout_rows:
