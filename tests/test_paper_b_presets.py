@@ -17,7 +17,7 @@ DATA_OF_TABLE_1 = {
 SFT = {"optimizer": "adafactor", "scheduler": "constant", "warmup": 0, "warmup_steps": None, "batch_size": 32, "dropout": 0.1,
        "keep": "best", "max_prompt_length": 1024, "max_response_length": 512}  # fmt: skip
 REWARD = {"optimizer": "adafactor", "scheduler": "constant", "warmup_steps": 1000, "learning_rate": 1e-4, "batch_size": 32,
-          "dropout": 0.1, "keep": "best", "template": "plain"}  # fmt: skip
+          "dropout": 0.1, "keep": "best", "template": "plain", "max_prompt_length": 1024}  # fmt: skip
 ONLINE = {"optimizer": "adafactor", "scheduler": "constant", "warmup": 0, "learning_rate": 1e-4, "batch_size": 32, "beta": 0.1,
           "max_new_tokens": 512}  # fmt: skip
 TASKS: dict[str, dict[str, dict[str, Any]]] = {

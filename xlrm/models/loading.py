@@ -84,14 +84,17 @@ def _with_bos(tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedTokenizerBase"
     return tokenizer
 
 
-def reward_tokenizer(path: str | Path, keep_head: bool = False, plain: bool = False) -> "PreTrainedTokenizerBase":
+def reward_tokenizer(
+    path: str | Path, keep_head: bool = False, plain: bool = False, max_prompt_length: int | None = None
+) -> "PreTrainedTokenizerBase":
     """Same as `load_tokenizer`, with a pad token that ends no conversation, for a reward model to be trained: a decoder
     reads its reward from the last token that is not padding. Another pad token is replaced by `PAD_TOKEN`. With
     `keep_head` the pad token is that of config.json, if it has one, because the head was trained on the token before.
     `plain`: it reads texts with delimiters between them (`instructions.plain_texts`) instead of the base's chat template. The
-    instruction and the limit on prompts of a fine-tuned policy are left out: they are the policy's, in its language."""
+    instruction of a fine-tuned policy is left out: it is the policy's, in its language. `max_prompt_length`: the limit on
+    prompts, whatever that of the base is."""
     tokenizer = load_tokenizer(path)
-    prompt_limits.write(tokenizer, None)
+    prompt_limits.write(tokenizer, max_prompt_length)
     tokenizer.chat_template = instructions.instructed(tokenizer.chat_template, None)
     if plain:
         tokenizer.chat_template = instructions.plain_texts(tokenizer)
@@ -168,7 +171,9 @@ def _template(tokenizer: "PreTrainedTokenizerBase") -> str:
 
 def same_text(left: "PreTrainedTokenizerBase | None", right: "PreTrainedTokenizerBase") -> bool:
     """Whether the files of two tokenizers show that they give the same token ids for every conversation."""
-    if left is None or not (left.is_fast and right.is_fast) or left.chat_template != right.chat_template:
+    if left is None or not (left.is_fast and right.is_fast):
+        return False
+    if left.chat_template != right.chat_template or prompt_limits.of(left) != prompt_limits.of(right):
         return False
     last = ("truncation", "padding")  # left over from the last call
     contents = [json.loads(each.backend_tokenizer.to_str()) for each in (left, right)]

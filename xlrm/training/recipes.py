@@ -8,6 +8,17 @@ from xlrm.models.precisions import Precision
 from xlrm.store import addresses
 from xlrm.store.fields import NotCounted, conflict
 
+OfBitsandbytes = Literal[
+    "adamw_8bit", "adamw_bnb_8bit", "ademamix", "ademamix_8bit", "lion_32bit", "lion_8bit", "paged_adamw_32bit",
+    "paged_adamw_8bit", "paged_ademamix_32bit", "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit", "rmsprop_bnb",
+    "rmsprop_bnb_32bit", "rmsprop_bnb_8bit",
+]  # fmt: skip
+"""Optimizers that need bitsandbytes."""
+Optimizer = Literal[
+    "adamw_torch_fused", "adamw_torch", "adafactor", "sgd", "adagrad", "rmsprop", OfBitsandbytes
+]  # fmt: skip
+"""Optimizers, by their names in transformers' `optim`, without those of libraries that no extra installs."""
+
 
 class TrainingConfig(BaseModel):
     """Settings shared by all trainings."""
@@ -30,7 +41,7 @@ class TrainingConfig(BaseModel):
     """Steps with linear warm-up, instead of `warmup` (paper B's reward models: 1000); null for that share."""
     scheduler: Literal["cosine", "constant"] = "cosine"
     """Learning rate after the warm-up: cosine decay to 0 (paper A), or constant (paper B)."""
-    optimizer: str = "adamw_torch_fused"
+    optimizer: Optimizer = "adamw_torch_fused"
     """Optimizer, by its name in transformers' `optim`; paper A's paged_adamw_8bit needs bitsandbytes. With adafactor (paper B) no
     gradient is clipped."""
     scale_parameter: bool = True
@@ -62,6 +73,10 @@ class ConversationTraining(TrainingConfig):
 class RewardTraining(ConversationTraining):
     """Settings of a reward model's training."""
 
+    max_prompt_length: int | None = Field(None, ge=16)
+    """Maximum tokens of a prompt (paper B: 1024), here and wherever the reward model is used, as of `sft.max_prompt_length`: in a
+    longer one, the longest message loses its end. Less than max_length, which also holds the response; null for no limit of its
+    own (paper A)."""
     loss: Literal["bradley_terry", "pointwise"] = "bradley_terry"
     """bradley_terry: -log sigmoid(r_chosen - r_rejected) (paper A); pointwise: each response good or bad (paper B)."""
     margin: bool = False
@@ -95,6 +110,10 @@ class RewardTraining(ConversationTraining):
 
     @model_validator(mode="after")
     def _belong_together(self) -> "RewardTraining":
+        if self.max_prompt_length and self.max_prompt_length >= self.max_length:
+            raise conflict(
+                "max_prompt_length", self.max_prompt_length, "less than max_length is allowed, which also holds the response"
+            )  # fmt: skip
         if self.quantize and not self.lora_rank:
             raise conflict(
                 "quantize", True, "needs lora_rank above 0, because 4-bit weights cannot be trained themselves"
@@ -131,7 +150,7 @@ class SftTraining(TrainingConfig):
     """Share of the steps with linear warm-up of the learning rate; `scheduler` follows (paper B: none)."""
     scheduler: Literal["cosine", "constant"] = "constant"
     """Learning rate after the warm-up: cosine decay to 0, or constant (paper B)."""
-    optimizer: str = "adafactor"
+    optimizer: Optimizer = "adafactor"
     """Optimizer, by its name in transformers' `optim` (paper B: Adafactor)."""
     max_prompt_length: int = Field(1024, ge=16)
     """Maximum tokens of a prompt (paper B: 1024), here and wherever the policy is used: in a longer one, the longest message
