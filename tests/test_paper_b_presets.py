@@ -44,7 +44,7 @@ def test_every_step_has_the_papers_recipe(task: str) -> None:
         assert configs
         for config in configs:
             assert {name: getattr(config, name) for name in fields} == fields
-    assert sum(step.stage == "rl" for step in made.values()) == len(languages) ** 2
+    assert sum(step.stage == "rl" and len(step.of) == 2 for step in made.values()) == len(languages) ** 2
     assert {made[f"reward-{code}"].inputs["base"] for code in languages} == {f"sft-{code}" for code in languages}
     sampled = [stage_config("sample", made[f"sample-sft-{code}"].config) for code in languages]
     assert {(config.runs, config.max_new_tokens) for config in sampled} == {(65, 512)}

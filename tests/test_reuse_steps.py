@@ -51,7 +51,7 @@ def test_the_budget_of_judging_is_divided_among_languages_and_verdicts() -> None
     asked = made("judge.max_usd=60", "plan.usd_per_gpu_hour=2")
     assert {asked[label].config["max_usd"] for label in of("judge", asked)} == {60 / 6 / 2}
     more = made("judge.max_usd=60", "plan.usd_per_gpu_hour=2", "sft.translated=[translated]", PHRASEBOOK)
-    assert more["judge-rl-de"].config["max_usd"] == 60 / 6 / 3 and more["judge-rl-en"].config["max_usd"] == 60 / 6 / 7
+    assert more["judge-rl-de"].config["max_usd"] == 60 / 6 / 4 and more["judge-rl-en"].config["max_usd"] == 60 / 6 / 12
     assert sum(more[label].config["max_usd"] for label in of("judge", more)) == pytest.approx(60)
 
 
@@ -102,6 +102,23 @@ def test_policies_on_translated_demonstrations_have_english_on_one_side() -> Non
         "the policy on texts of its own"
     )
     assert asked["judge-best_of_n-de-via-en"].config["labelers"] == ["en round_trip"]
+
+
+def test_these_policies_are_trained_by_the_reward_model_of_the_other_language_too() -> None:
+    asked = made("sft.translated=[translated, round_trip]", PHRASEBOOK)
+    assert len([label for label in of("rl", asked) if len(asked[label].of) > 2]) == 20, "paper B, figure 5d"
+    trained = asked["rl-en-from-de"]
+    assert trained.inputs == {"policy": "sft-en-from-de", "corpora": "validate", "reward_model": "reward-de"}
+    assert (trained.config["labeler"], trained.config["observers"]) == ("de", [])
+    assert asked["sample-rl-en-from-de"].inputs["policies"] == ("rl-en-from-de",)
+    judged = asked["judge-rl-en-from-de"]
+    assert judged.inputs == {"reference": ("sample-sft-en",), "candidates": ("sample-rl-en-from-de",)}
+    assert judged.config["labelers"] == ["de translated"]
+    read = asked["reuse_report"].inputs
+    assert [len(read[f"verdicts_translated_{kind}"]) for kind in ("best_of_n", "rl")] == [20, 20]
+    assert [len(read[f"verdicts_{kind}"]) for kind in ("best_of_n", "rl")] == [6, 6]
+    assert len(asked["gains-en"].inputs["policies"]) == 6
+    assert not of("rl", made("sft.translated=[translated]", PHRASEBOOK, "rl=null"))
 
 
 def test_without_a_section_rl_nothing_is_trained_online_and_without_a_judge_nothing_is_judged() -> None:

@@ -295,7 +295,8 @@ def test_a_limit_on_the_prompt_counts_at_every_door(door, model, limited, tmp_pa
 
 def test_a_limit_on_the_prompt_counts_in_training(model) -> None:
     rows = [{"prompt": LONG["content"], "chosen": "Three.", "rejected": "No."}]
-    free, limited = (loading.reward_tokenizer(model, max_prompt_length=limit) for limit in (None, LIMIT))
+    free, limited = (loading.reward_tokenizer(model) for _ in range(2))
+    prompt_limits.write(limited, LIMIT)
     shortened = {
         side: ids_of(model, cut(model, [LONG, said("assistant", rows[0][side])])) for side in ("chosen", "rejected")
     }

@@ -84,17 +84,14 @@ def _with_bos(tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedTokenizerBase"
     return tokenizer
 
 
-def reward_tokenizer(
-    path: str | Path, keep_head: bool = False, plain: bool = False, max_prompt_length: int | None = None
-) -> "PreTrainedTokenizerBase":
+def reward_tokenizer(path: str | Path, keep_head: bool = False, plain: bool = False) -> "PreTrainedTokenizerBase":
     """Same as `load_tokenizer`, with a pad token that ends no conversation, for a reward model to be trained: a decoder
     reads its reward from the last token that is not padding. Another pad token is replaced by `PAD_TOKEN`. With
     `keep_head` the pad token is that of config.json, if it has one, because the head was trained on the token before.
     `plain`: it reads texts with delimiters between them (`instructions.plain_texts`) instead of the base's chat template. The
-    instruction of a fine-tuned policy is left out: it is the policy's, in its language. `max_prompt_length`: the limit on
-    prompts, whatever that of the base is."""
+    instruction and the limit on prompts of a fine-tuned policy are left out: they are the policy's, in its language."""
     tokenizer = load_tokenizer(path)
-    prompt_limits.write(tokenizer, max_prompt_length)
+    prompt_limits.write(tokenizer, None)
     tokenizer.chat_template = instructions.instructed(tokenizer.chat_template, None)
     if plain:
         tokenizer.chat_template = instructions.plain_texts(tokenizer)

@@ -37,7 +37,7 @@ def gather(material: Material) -> dict[str, Table]:
         "typology": _table("method feature same different mean_same mean_different t p p_bonferroni", _typology(material)),
         "words": _table("target source rows words r2_fitted chance r2_held_out", _words(material)),
         "sft": _table("language data source metric value", _sft(material)),
-        "translated_sft": _table("language data source win_rate low high prompts", _translated(material)),
+        "translated_sft": _table("method language data source win_rate low high prompts", _translated(material)),
         "recommender": _table("of matrix rule target sources regret", reuse_recommender.rows(material)),
         "statements": _table("key where sentence papers_tables paper_verdict this_run verdict", _statements(material)),
         "artifacts": _table("number stage run made_from seconds peak_memory_mib digest mlflow_run uri", _artifacts(material)),
@@ -150,7 +150,15 @@ def _sft(material: Material) -> Iterator[tuple]:
 
 def _translated(material: Material) -> Iterator[tuple]:
     for each in material.translated:
-        yield each.language, each.kind, each.source, each.rate.win_rate, *each.rate.interval, each.rate.items
+        yield (
+            each.method,
+            each.language,
+            each.kind,
+            each.source,
+            each.rate.win_rate,
+            *each.rate.interval,
+            each.rate.items,
+        )
 
 
 def _statements(material: Material) -> Iterator[tuple]:

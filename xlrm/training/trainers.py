@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from xlrm import installation, progress
 from xlrm.errors import ConfigError
-from xlrm.models import loading, transformers4
+from xlrm.models import loading, prompt_limits, transformers4
 from xlrm.models.packing import model as packing
 from xlrm.processes import launch
 from xlrm.store import unfinished
@@ -69,7 +69,8 @@ def train_reward_model(
     keeps = reward_heads.keeps(base, config)
 
     def prepare() -> Path:
-        tokenizer = loading.reward_tokenizer(base, keeps, config.template == "plain", config.max_prompt_length)
+        tokenizer = loading.reward_tokenizer(base, keeps, config.template == "plain")
+        prompt_limits.write(tokenizer, config.max_prompt_length)
         model = loading.new_reward_model(base, tokenizer, config.seed, keeps)
         columns.ordered(tokenizer, rows, config).save_to_disk(folder / "tokens")
         if heldout_rows:
