@@ -133,6 +133,11 @@ def described(rows: list[Row]) -> str:
     )
 
 
+def tokens_of(rows: list[Row]) -> int:
+    """Tokens of all prompts, once, and responses."""
+    return sum(prompt + sum(responses) for prompt, responses in _shapes(rows))
+
+
 def operations(rows: list[Row], config: dict, policy: bool = False) -> float:
     """Operations of a forward pass: each prompt once, no padding, every layer in full; of a policy, also the head at the
     tokens of responses."""
