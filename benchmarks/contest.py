@@ -18,13 +18,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import memory, record
-from benchmarks.workload import FAMILIES, Row, conversations, described, operations, save_model
+from benchmarks.workload import FAMILIES, Row, conversations, described, of_options, operations, save_model
 
 _MATMUL = {"cuda": 8192, "cpu": 2048}
 """Rows and columns of the matrices with which the rate of matrix products is measured."""
 
 _WEIGHED = 8
 """Number of rows that memory is measured on: the longest rows, which determine the peak."""
+
+_LONGEST = 2**15
+"""Limit on the tokens of a conversation, above all that are measured."""
 
 Run = Callable[[], tuple[float, Any]]
 """Does the work; returns the seconds that it took, and its result."""
@@ -44,6 +47,8 @@ class Contestant:
     """Factor by which ours has to be faster than this contestant."""
     less_memory: float | None = None
     """Largest share of this contestant's memory that ours may take."""
+    compared: bool = True
+    """Whether its result can equal ours: not with other batches in a training."""
     once: bool = False
     """Only for comparison: timed in the first round only, without measuring its memory."""
     peak: Callable[[], float] | None = None
@@ -133,7 +138,7 @@ def our_scores(folder: Path, options: argparse.Namespace) -> Callable[[list[Row]
     from xlrm.scorers.engines import TransformersScorer
 
     network = loading.load_reward_model(folder, options.dtype).to(options.device)
-    scorer = TransformersScorer(network, loading.load_tokenizer(folder))
+    scorer = TransformersScorer(network, loading.load_tokenizer(folder), _LONGEST)
     return lambda rows: lambda: timed(lambda: scorer.score(conversations(rows)), options)
 
 
@@ -156,7 +161,7 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, folder: Path) -> 
 
     torch.set_num_threads(options.threads)
     save_model(folder, options, benchmark.policy)
-    rows = benchmark.rows(options.pairs)
+    rows = of_options(benchmark.rows(options.pairs), options)
     contestants = benchmark.contestants(options, folder)
     outcomes = {one.name: Outcome(one.name) for one in contestants}
     came_out = {}
@@ -168,7 +173,7 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, folder: Path) -> 
     for one in contestants:
         outcome = outcomes[one.name]
         outcome.ratios = [a / b for a, b in zip(outcome.seconds, outcomes[first].seconds, strict=False)]
-        if one.name != first:
+        if one.name != first and one.compared:
             outcome.parity = benchmark.parity(came_out[first], came_out[one.name], options)
         if options.weigh and not one.once:
             outcome.memory = one.peak() if one.peak else _peak_elsewhere(benchmark, options, folder, one.name)
@@ -191,7 +196,8 @@ def _missed(one: Contestant, outcome: Outcome, ours: Outcome, options: argparse.
 def _peak_elsewhere(benchmark: Benchmark, options: argparse.Namespace, folder: Path, name: str) -> float:
     given = {key: value for key, value in vars(options).items() if isinstance(value, int | str) and key != "weigh"}
     command = [sys.executable, "-m", benchmark.module, "--of", name, "--folder", str(folder)]
-    command += [part for key, value in given.items() for part in (f"--{key}", str(value))]
+    for key, value in given.items():
+        command += ([f"--{key}"] if value else []) if isinstance(value, bool) else [f"--{key}", str(value)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{name}, in a process of its own:\n{done.stderr[-3000:]}")
@@ -203,7 +209,8 @@ def _peak_here(benchmark: Benchmark, options: argparse.Namespace) -> float:
 
     torch.set_num_threads(options.threads)
     one = next(one for one in benchmark.contestants(options, options.folder) if one.name == options.of)
-    rows = sorted(benchmark.rows(options.pairs), key=lambda row: len(row["prompt"]) + max(map(len, row["responses"])))
+    rows = of_options(benchmark.rows(options.pairs), options)
+    rows = sorted(rows, key=lambda row: len(row["prompt"]) + max(map(len, row["responses"])))
     one.prepare(rows[: benchmark.few])()
     gc.collect()
     return peak_over_idle(one.prepare(rows[-_WEIGHED:]), options.device)
@@ -224,13 +231,15 @@ def peak_over_idle(work: Callable[[], Any], device: str) -> float:
     return memory.peak() - held
 
 
-def matmul_rate(options: argparse.Namespace) -> float:
-    """Operations per second in the product of two square matrices; the best of five measurements."""
+def matmul_rate(options: argparse.Namespace, shape: tuple[int, int, int] | None = None) -> float:
+    """Operations per second in the product of two matrices of (rows, inputs, outputs), by default large squares; the best
+    of five measurements."""
     import torch
 
-    size = _MATMUL[options.device]
-    one = torch.randn(size, size, device=options.device, dtype=getattr(torch, options.dtype))
-    return 2 * size**3 / min(timed(lambda: one @ one, options)[0] for _ in range(5))
+    rows, inputs, outputs = shape or (_MATMUL[options.device],) * 3
+    kind: Any = {"device": options.device, "dtype": getattr(torch, options.dtype)}
+    one, other = torch.randn(rows, inputs, **kind), torch.randn(inputs, outputs, **kind)
+    return 2 * rows * inputs * outputs / min(timed(lambda: one @ other, options)[0] for _ in range(5))
 
 
 # Output
@@ -239,6 +248,10 @@ def matmul_rate(options: argparse.Namespace) -> float:
 def parser(doc: str, count: int, layers: int = 4) -> argparse.ArgumentParser:
     found = record.parser(doc)
     found.add_argument("--pairs", type=int, default=count, help="number of pairs, or of prompts with several responses")
+    found.add_argument(
+        "--model", help="folder of a model whose shape, weights and tokenizer are used, instead of the four options below"
+    )
+    found.add_argument("--long", type=int, default=0, help="tokens of the last row's chosen response; 0: as the others")
     found.add_argument("--family", choices=FAMILIES, default="qwen2")
     found.add_argument("--layers", type=int, default=layers)
     found.add_argument(
@@ -271,17 +284,19 @@ def main(benchmark: Benchmark, options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as name:
         outcomes = measure(benchmark, options, Path(name))
         config = json.loads((Path(name) / "config.json").read_text())
-    work = benchmark.passes * operations(benchmark.rows(options.pairs), config)
+    rows = of_options(benchmark.rows(options.pairs), options)
+    work = benchmark.passes * operations(rows, config, benchmark.policy)
     rate = matmul_rate(options)
     Console(width=150).print(table(benchmark.title, outcomes, options.pairs, work / rate))
-    print(described(benchmark.rows(options.pairs)))
-    print(f"{options.family}, {options.layers} layers of {options.hidden}, {options.dtype}; {options.clock} time")
+    print(described(rows))
+    model = options.model or f"{options.family}, {options.layers} layers of {options.hidden}"
+    print(f"{model}, {options.dtype}; {options.clock} time")
     print(f"{machine(options)}; matrix products {rate / 1e9:,.0f} GFLOP/s")
     print(
         "in use: of that rate, for prompts once, no padding, and every layer in full, which is more than ours computes"
     )
     missed = [line for outcome in outcomes for line in outcome.missed]
-    record.write(benchmark.module, options, figures(outcomes, work, rate), missed)
+    record.write(benchmark.module, options, figures(outcomes, work, rate) | {"work": described(rows)}, missed)
     print("\n".join(f"missed: {line}" for line in missed) or "every goal met")
     return 1 if missed else 0
 
