@@ -166,6 +166,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--dtype", default="bfloat16")
     options.add_argument("--parallel", type=int, default=16)
     options.add_argument("--data", type=Path, default=SHARED_DATA, help="folder with preferences_en.jsonl")
+    options.add_argument("--home", type=Path, help="folder that keeps verdicts, so that a stopped run continues")
     return options
 
 
@@ -176,7 +177,7 @@ def main() -> None:
     print("| prompt | pairs | n | readable | log-probabilities | first place | flips | agreement | tokens read | $ |")
     print("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as name:
-        os.environ["XLRM_HOME"] = str(Path(name) / "home")
+        os.environ["XLRM_HOME"] = str(options.home or Path(name) / "home")
         with at_server(options, Path(name)):
             for prompt, data, of in measure(options, Path(name)):
                 made.append({"prompt": prompt, "data": data} | of)

@@ -56,7 +56,7 @@ class Parity:
     spread: float | None
     """Standard deviation of transformers' numbers, for comparison with the difference."""
     seconds: float
-    """Of vLLM with its start, and of transformers."""
+    """Seconds of vLLM with its start, and of transformers."""
 
     @property
     def passed(self) -> bool:
@@ -169,7 +169,7 @@ def responses(policy: sampling.Policy, work: Path, prompts: list[str]) -> list[t
 
 def sampled(work: Work, engine: str, passes: int) -> list[list[tuple[str, bool]]]:
     settings = sampling.Settings.model_validate(
-        {"engine": engine, "max_new_tokens": work.tokens, "context": work.context, "batch_size": 16}
+        {"engine": engine, "max_new_tokens": work.tokens, "context": work.context, "batch_size": 4}
     )
     model, context = generation.Model(str(work.base), own=True), loading.Context("context", work.context)
     made = generation.make_engine(settings.engine, model, context, settings.precision, settings.batch_size)
@@ -361,10 +361,10 @@ def parser() -> argparse.ArgumentParser:
     options = record.parser(__doc__)
     options.add_argument("--model", type=Path, help="instruct model in a folder; without it a tiny one is made")
     options.add_argument("--chunk", type=int, default=128, help="tokens in a step of vLLM")
-    options.add_argument("--rows", type=int, default=12, help="short prompts")
-    options.add_argument("--words", type=int, default=1200, help="words of the long prompt")
+    options.add_argument("--rows", type=int, default=8, help="short prompts")
+    options.add_argument("--words", type=int, default=800, help="words of the long prompt")
     options.add_argument("--context", type=int, default=4096)
-    options.add_argument("--tokens", type=int, default=24, help="new tokens of a response")
+    options.add_argument("--tokens", type=int, default=16, help="new tokens of a response")
     options.add_argument("--judge-pairs", type=int, default=4)
     options.add_argument("--only", choices=("generation", "rewards"), help="leave out the other part")
     return options
