@@ -66,19 +66,6 @@ def bilingual(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
                 )  # fmt: skip
 
 
-def observers(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """Observers of a training that are no reward models of this experiment."""
-    if asked.pipeline != REUSE or "rl" not in stages:
-        return
-    named = asked.setting("rl", "observers")
-    for name in named:
-        if name not in asked.languages or named.count(name) > 1:
-            yield ConfigError(
-                "languages of this experiment, each once, are allowed", where="rl.observers", value=name,
-                hint=f"its languages are {', '.join(asked.languages)}",
-            )  # fmt: skip
-
-
 def served(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Responses of a model at an endpoint, which is not the policy that the run fine-tunes."""
     if asked.pipeline == REUSE and (name := asked.setting("sample", "served")):
@@ -156,5 +143,5 @@ def _group(code: str) -> int | None:
 
 
 CHECKS: tuple[Check, ...] = (
-    sections, tables, runs, bilingual, observers, served, engine, typology, fine_tuned_lengths, translated,
+    sections, tables, runs, bilingual, served, engine, typology, fine_tuned_lengths, translated,
 )  # fmt: skip

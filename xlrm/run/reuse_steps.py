@@ -121,17 +121,15 @@ def _best_of_n(experiment: Experiment, target: str) -> Step:
 
 def _online(experiment: Experiment, target: str) -> list[Step]:
     """A target's policies, one for each language's reward model; none without a section `rl`. A reward server makes the
-    reward model's artifact unnecessary. All reward models observe each training, unless the section names others."""
+    reward model's artifact unnecessary."""
     if RL not in experiment.stages:
         return []
     asked = experiment.setting(RL, "reward_url")
-    observers = tuple(experiment.stages[RL].get("observers", experiment.languages))
-    observed: Inputs = {"observers": _labels("reward", observers)} if observers else {}
     return [
         Step(
-            RL, (target, source), {"language": target, "labeler": source, "observers": list(observers)},
+            RL, (target, source), {"language": target, "labeler": source},
             {
-                "policy": f"sft-{target}", "corpora": "validate", **observed,
+                "policy": f"sft-{target}", "corpora": "validate",
                 **({} if asked else {"reward_model": f"reward-{source}"}),
             },
         )
