@@ -10,6 +10,7 @@ import pytest
 
 from components import _run, _stage, _step, _warm
 from components.form import settle
+from xlrm import progress
 from xlrm.evaluation.best_of_n_results import BestOfNResults
 from xlrm.evaluation.policy_gains import PolicyGains
 from xlrm.evaluation.results import EvaluationResults, JudgeResults
@@ -38,10 +39,16 @@ def folder_of(label: str) -> Path:
 
 
 @pytest.mark.slow
-def test_every_reward_model_optimises_every_policy_and_the_report_has_them_all(tmp_path: Path, home: Path) -> None:
+def test_every_reward_model_optimises_every_policy_and_the_report_has_them_all(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture
+) -> None:
     assert configured(tmp_path) == len(_run.read().steps())
     for label, step in _run.read().steps().items():
+        capsys.readouterr()
         _run.note_made(label, _step.make(step, _run.read()))
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(progress.PREFIX)]
+        assert lines[0] == f"{progress.PREFIX}{label}: started"
+        assert all(line.startswith((f"{progress.PREFIX}{label}: ", f"{progress.PREFIX}{label}[")) for line in lines)
     for target in THREE:
         chosen = BestOfNResults.read(folder_of(f"best_of_n-{target}"))
         assert (chosen.n, chosen.prompts, chosen.labelers, chosen.sizes) == (4, 12, THREE, (1, 2, 4))
@@ -52,6 +59,9 @@ def test_every_reward_model_optimises_every_policy_and_the_report_has_them_all(t
         assert all(pick["responses"][0] in row["responses"][1:] for row, pick in zip(drawn, picked, strict=True))
         gains = PolicyGains.read(folder_of(f"gains-{target}"))
         assert gains.labelers == THREE and all(estimate.value > 0 for estimate in gains.kl.values()), "policies moved"
+        assert {labeler: [step.step for step in steps] for labeler, steps in gains.curves.items()} == {
+            code: [1] for code in THREE
+        }
         assert set(EvaluationResults.read(folder_of(f"evaluate-{target}")).results) == set(THREE)
         for kind in ("best_of_n", "rl"):
             judged = JudgeResults.read(folder_of(f"judge-{kind}-{target}"))

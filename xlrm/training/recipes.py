@@ -231,11 +231,9 @@ class OnlineTraining(ConversationTraining):
     of a training wait for each other."""
     generation_batch: Annotated[int, NotCounted] = Field(64, ge=1)
     """Responses generated at a time, by each process; responses do not depend on it."""
-    observers: tuple[str, ...] = ()
-    """Names of reward models that score responses of some steps without training the policy (paper B, figures 3b and 10b: all of
-    them); pipelines fill them in."""
-    observe_steps: int = Field(100, ge=1)
-    """Steps between those whose responses `observers` score, besides the first and the last."""
+    observe_steps: int | None = Field(None, ge=1)
+    """Steps between those whose responses are kept beside the policy, besides the first and the last, for all reward models to
+    score in the stage gains (paper B, figures 3b and 10b); null keeps none."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
