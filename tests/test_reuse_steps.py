@@ -1,5 +1,7 @@
 """The steps of `reuse-rewards`: which models label which policies, what is compared with what, and what options add."""
 
+from pathlib import Path
+
 import pytest
 from refusals import refused
 from test_artifacts import FACTS
@@ -10,11 +12,17 @@ from components.hardware import Hardware, Share
 from configs import PRESETS
 from pipelines.placement import CLUSTERS
 from pipelines.placement import load as placement
+from xlrm.data.phrasebook import language
 from xlrm.errors import ConfigError
 from xlrm.run import runner
 from xlrm.run.experiment import load, stage_config
 from xlrm.run.steps import Steps, steps
+<<<<<<< HEAD
 from xlrm.store import artifacts
+=======
+from xlrm.stages import curate
+from xlrm.store.jsonl import read_rows
+>>>>>>> w-shape
 
 SIX = ("en", "de", "es", "ru", "tr", "vi")
 PHRASEBOOK = "translate.translator=phrasebook"
@@ -214,3 +222,16 @@ def test_an_experiment_names_its_pipeline_and_no_other_takes_it() -> None:
     assert load(PRESETS["demo_reuse"]).of_pipeline == "reuse-rewards"
     assert load(PRESETS["demo"]).of_pipeline == "cross-lingual-transfer"
     assert load(PRESETS["demo_reuse"]).aligned == SIX
+
+
+def test_no_language_of_the_demo_trains_on_a_question_that_another_holds_out(tmp_path: Path) -> None:
+    asked, held, trained = made("curate.pairs=240", "curate.demonstrations_rows=20"), set(), set()
+    for label in of("curate", asked):
+        config = stage_config("curate", asked[label].config)
+        curate.run(config, source=tmp_path / "curate" if asked[label].inputs else None, output=tmp_path / label)
+        pairs, rest = (read_rows(tmp_path / label / f"{name}.jsonl") for name in ("preferences", "heldout"))
+        assert len(pairs) == 0.9 * config.pairs and len(rest) == 0.1 * config.pairs
+        parse = language.load(config.language).parse
+        trained |= {parse(row["prompt"]) for row in pairs}
+        held |= {parse(row["prompt"]) for row in rest}
+    assert len(trained) > 300 and len(held) > 80 and not trained & held

@@ -174,6 +174,12 @@ def with_same_prompts(pairs: Rows, ids: Collection[str]) -> set[str]:
     return {*ids, *(row["id"] for row in pairs if plain(row["prompt"]) in asked)}
 
 
+def say_shared(pairs: Rows, ids: Collection[str]) -> None:
+    """Logs how many pairs are divided as in the source's corpus, whose ids are `ids`."""
+    if shared := sum(row["id"] in ids for row in pairs):
+        progress.say(f"curate: {shared} of {len(pairs)} pairs have an id of the source's, and are held out as there")
+
+
 def check_parallel(entry: str, rows: Rows, source: Path | None) -> None:
     """Raises DataError for texts of which none has the id of one of the source's: they could not be compared."""
     if source is None or not (source / PARALLEL_TEXTS.file).is_file():

@@ -168,6 +168,7 @@ def split(config: Settings, pairs: curation.Rows, source: Path | None) -> curati
     own keep it; single judgments are divided by prompt."""
     train, rest, free = curation.by_own_split(pairs)
     trained, held = curation.held_out_ids(source)
+    curation.say_shared(free, trained | held)
     if config.benchmark == benchmarks.HELDOUT:
         curation.check_comparable(pairs)
         if free or not rest:
