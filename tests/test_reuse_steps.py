@@ -17,12 +17,9 @@ from xlrm.errors import ConfigError
 from xlrm.run import runner
 from xlrm.run.experiment import load, stage_config
 from xlrm.run.steps import Steps, steps
-<<<<<<< HEAD
-from xlrm.store import artifacts
-=======
 from xlrm.stages import curate
+from xlrm.store import artifacts
 from xlrm.store.jsonl import read_rows
->>>>>>> w-shape
 
 SIX = ("en", "de", "es", "ru", "tr", "vi")
 PHRASEBOOK = "translate.translator=phrasebook"
