@@ -23,9 +23,7 @@ _FIELD = "observed"
 def keeping(trainer: type, writer: "Writer", every: int | None, folder: Path) -> type:
     """Subclass of a trainer of `rollouts.written` that writes the responses of the first, of each `every`-th and of the last
     step to `folder` when the training ends; the trainer itself without `every`."""
-    import torch
     from accelerate.utils import gather_object
-    from trl.models.utils import unwrap_model_for_generation
 
     if every is None:
         return trainer
@@ -55,9 +53,8 @@ def keeping(trainer: type, writer: "Writer", every: int | None, folder: Path) ->
             policy, first = map(self.accelerator.unwrap_model, (self.model, self.ref_model))
             pairs = list(zip(read, ids, strict=True))
             divergences = divergence.per_response(policy, first, pairs, writer.decoding.temperature)
-            with unwrap_model_for_generation(self.ref_model, self.accelerator) as network, torch.no_grad():
-                texts = map(writer.text, writer.written(network, read, seeds))
-                return [row | {"first": t, "kl": k} for row, t, k in zip(rows, texts, divergences, strict=True)]
+            texts = map(writer.text, self.responses(self.ref_model, read, seeds))
+            return [row | {"first": t, "kl": k} for row, t, k in zip(rows, texts, divergences, strict=True)]
 
     return Keeping
 

@@ -88,11 +88,18 @@ def written(trainer: type, writer: Writer) -> type:
                 )
                 for row, number in zip(self.rows, _numbers(first, len(self.rows), self.num_generations), strict=True)
             ]
-            with unwrap_model_for_generation(self.model_wrapped, self.accelerator) as network, torch.no_grad():
-                ids = writer.written(network, prompt_ids, seeds)
-                network.train()
+            ids = self.responses(self.model_wrapped, prompt_ids, seeds, train=True)
             self.generated = prompt_ids, seeds, ids
             return (ids, *logprobs) if logprobs else ids
+
+        def responses(
+            self, model: Any, encoded: list[list[int]], seeds: list[int], train: bool = False
+        ) -> list[list[int]]:
+            """As `Writer.written`, of a model in its wrappers, which is left in the mode `train`."""
+            with unwrap_model_for_generation(model, self.accelerator) as network, torch.no_grad():
+                ids = writer.written(network, encoded, seeds)
+                network.train(train)
+            return ids
 
     return Written
 
