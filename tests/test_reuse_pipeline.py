@@ -99,7 +99,7 @@ def check_translated(target: str, other: str) -> None:
     theirs = read_rows(folder_of(f"validate-{policy}") / other / "demonstrations.jsonl")
     read = read_rows(folder_of(f"validate-{policy}") / target / "demonstrations.jsonl")
     assert [row["id"] for row in read] == [row["id"] for row in theirs]
-    assert not {row["response"] for row in read} & {row["response"] for row in theirs}, "in the target's words"
+    assert not {row["prompt"] for row in read} & {row["prompt"] for row in theirs}, "in the target's words"
     before, after = ((folder_of(f"{stage}-{policy}") / "model.safetensors").read_bytes() for stage in ("sft", "rl"))
     assert before != after
     for method in ("best_of_n", "rl"):
