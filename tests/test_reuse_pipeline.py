@@ -124,7 +124,7 @@ def check_report(report: Path) -> None:
     page = (report / "report.html").read_text(encoding="utf-8")
     assert "xlrm-demo-reuse-short" in page and all(name in page for name in ("English", "German"))
     assert "Policies fine-tuned on translations" in page and "Translate-train (Table 17) is not in this run" not in page
-    with (report / "tables" / "translated_sft.csv").open(encoding="utf-8") as file:
+    with (report / "tables" / "translated_sft.csv").open(encoding="utf-8-sig") as file:
         made = {(row["method"], row["language"], row["data"], row["source"]) for row in csv.DictReader(file)}
     assert made == {
         (method, target, "translated", other) for method in ("best_of_n", "rl") for target, other in (TWO, TWO[::-1])
