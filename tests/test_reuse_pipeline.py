@@ -109,7 +109,7 @@ def check_translated(target: str, other: str) -> None:
     theirs = read_rows(folder_of(f"validate-{policy}") / other / "demonstrations.jsonl")
     read = read_rows(folder_of(f"validate-{policy}") / target / "demonstrations.jsonl")
     assert [row["id"] for row in read] == [row["id"] for row in theirs]
-    assert not {row["response"] for row in read} & {row["response"] for row in theirs}, "in the target's words"
+    assert not {row["prompt"] for row in read} & {row["prompt"] for row in theirs}, "in the target's words"
     before, after = ((folder_of(f"{stage}-{policy}") / "model.safetensors").read_bytes() for stage in ("sft", "rl"))
     assert before != after
     for method in ("best_of_n", "rl"):
@@ -134,7 +134,7 @@ def check_report(report: Path) -> None:
     page = (report / "report.html").read_text(encoding="utf-8")
     assert "xlrm-demo-reuse-short" in page and all(name in page for name in ("English", "German"))
     assert "Policies fine-tuned on translations" in page and "Translate-train (Table 17) is not in this run" not in page
-    with (report / "tables" / "translated_sft.csv").open(encoding="utf-8") as file:
+    with (report / "tables" / "translated_sft.csv").open(encoding="utf-8-sig") as file:
         made = {(row["method"], row["language"], row["data"], row["source"]) for row in csv.DictReader(file)}
     assert made == {
         (method, target, "translated", other) for method in ("best_of_n", "rl") for target, other in (TWO, TWO[::-1])
