@@ -14,12 +14,12 @@ from kfp.dsl.base_component import BaseComponent
 
 from components.align import align
 from components.answer import answer
-from components.conclude import conclude
-from components.configure import configure
 from components.evaluate import evaluate
 from components.report import report
 from components.sample import sample
-from pipelines.cross_lingual_transfer import Place, reward_models
+from pipelines import frame
+from pipelines.cross_lingual_transfer import reward_models
+from pipelines.frame import Place
 from pipelines.placement import Placement
 from pipelines.platform import placed
 
@@ -63,15 +63,10 @@ def build(placement: Placement) -> BaseComponent:
             preset: An experiment of configs/ for this pipeline: paper_b_summarization, paper_b_dialog, demo_reuse.
             target_languages: Languages beside the source, such as ["es", "ru"]; if empty, the preset's.
         """
-        with dsl.ExitHandler(place(conclude(pipeline="reuse-rewards")), name="experiment"):
-            settled = place(
-                configure(
-                    pipeline="reuse-rewards", placement=placement.facts(), preset=preset, experiment=experiment,
-                    name=experiment_name, targets=target_languages, base_model=base_model, preferences=[], pairs=0,
-                    overrides=overrides,
-                )
-            )  # fmt: skip
-            with dsl.If(settled.outputs["Output"] != "0", name="work"):
-                _reuse(place, settled.outputs)
+        with frame.experiment(
+            place, placement, "reuse-rewards", preset=preset, experiment=experiment, name=experiment_name,
+            targets=target_languages, base_model=base_model, preferences=[], pairs=0, overrides=overrides,
+        ) as left:  # fmt: skip
+            _reuse(place, left)
 
     return reuse_rewards
