@@ -36,16 +36,25 @@ def reward_models(place: Place, left: dict[str, Any]) -> tuple[dsl.PipelineTask,
     return start, trained
 
 
-def _transfer(place: Place, left: dict[str, Any]) -> None:
-    start, trained = reward_models(place, left)
+def policies(
+    place: Place, left: dict[str, Any], start: dsl.PipelineTask, *trained: dsl.PipelineTask
+) -> dsl.PipelineTask:
+    """The tasks from the samples to the responses of trained policies, the last of which it returns. `start`: the task before
+    the samples, `trained`: those before the evaluations beside them."""
     with dsl.ParallelFor(left["sample"], name="samples") as steps:
         sampled = place(sample(steps=steps)).after(start)
     with dsl.ParallelFor(left["evaluate"], name="evaluations") as steps:
-        evaluated = place(evaluate(steps=steps)).after(trained, sampled)
+        evaluated = place(evaluate(steps=steps)).after(*trained, sampled)
     with dsl.ParallelFor(left["align"], name="policies") as steps:
         aligned = place(align(steps=steps)).after(evaluated)
     with dsl.ParallelFor(left["answer"], name="answers") as steps:
         answered = place(answer(steps=steps)).after(aligned)
+    return answered
+
+
+def _transfer(place: Place, left: dict[str, Any]) -> None:
+    start, trained = reward_models(place, left)
+    answered = policies(place, left, start, trained)
     place(report(steps="judge,register,report")).after(answered)
 
 

@@ -12,13 +12,9 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from components.align import align
-from components.answer import answer
-from components.evaluate import evaluate
 from components.report import report
-from components.sample import sample
 from pipelines import frame
-from pipelines.cross_lingual_transfer import reward_models
+from pipelines.cross_lingual_transfer import policies, reward_models
 from pipelines.frame import Place
 from pipelines.placement import Placement
 from pipelines.platform import placed
@@ -29,14 +25,7 @@ def _reuse(place: Place, left: dict[str, Any]) -> None:
     model that starts from it; `evaluate` also lets every reward model choose the best of n samples; `align` trains policies
     by reinforcement learning, whose responses `answer` samples and scores."""
     _, trained = reward_models(place, left)
-    with dsl.ParallelFor(left["sample"], name="samples") as steps:
-        sampled = place(sample(steps=steps)).after(trained)
-    with dsl.ParallelFor(left["evaluate"], name="evaluations") as steps:
-        evaluated = place(evaluate(steps=steps)).after(sampled)
-    with dsl.ParallelFor(left["align"], name="policies") as steps:
-        aligned = place(align(steps=steps)).after(evaluated)
-    with dsl.ParallelFor(left["answer"], name="answers") as steps:
-        answered = place(answer(steps=steps)).after(aligned)
+    answered = policies(place, left, trained)
     place(report(steps="judge,register,reuse_report")).after(answered)
 
 
