@@ -172,18 +172,16 @@ def split(config: Settings, pairs: curation.Rows, source: Path | None) -> curati
     if config.benchmark == benchmarks.HELDOUT:
         curation.check_comparable(pairs)
         if free or not rest:
-            more, others = curation.hold_out_prompts(
-                free, config.train_share, config.benchmark_items, config.seed, trained, held
-            )
+            division = curation.Division(config.train_share, config.benchmark_items, config.seed, trained, held)
+            more, others = curation.hold_out_prompts(free, division)
             train, rest = train + more, rest + others
         rest = curation.sampled(rest, config.benchmark_items, config.seed)
         return {"preferences": train, "benchmark": benchmarks.rated(benchmarks.HELDOUT, rest)}
     tested = curation.with_same_prompts(free, curation.tested_ids(source))
     by_prompt = config.train_share_of == "prompts" or (free and is_judgment(free[0]))
     hold_out = curation.hold_out_by_prompt if by_prompt else curation.hold_out
-    more, others = hold_out(
-        free, config.train_share, config.heldout_pairs, config.seed, trained - tested, held | tested
-    )
+    division = curation.Division(config.train_share, config.heldout_pairs, config.seed, trained - tested, held | tested)
+    more, others = hold_out(free, division)
     heldout = curation.sampled(rest + others, config.heldout_pairs, config.seed)
     return {"preferences": train + more, **({"heldout": heldout} if heldout else {})}
 

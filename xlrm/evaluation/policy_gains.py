@@ -114,7 +114,7 @@ def increases(
     columns = [
         [fmean(each.policies[labeler]) - each.reference for each in of] for labeler in names for of in rewarded.values()
     ]
-    estimates = iter(statistics.macro_means(np.array(columns).T, subsets))
+    estimates = iter(statistics.macro_means(statistics.by_label(np.array(columns).T, subsets).values()))
     return {labeler: {evaluator: next(estimates) for evaluator in rewarded} for labeler in names}
 
 
@@ -122,7 +122,8 @@ def mean_divergence(values: Sequence[Sequence[float]], subsets: Sequence[str]) -
     """`values`: of each prompt, those of its responses."""
     import numpy as np
 
-    (estimate,) = statistics.macro_means(np.array([[fmean(own)] for own in values]), subsets)
+    means = np.array([[fmean(own)] for own in values])
+    (estimate,) = statistics.macro_means(statistics.by_label(means, subsets).values())
     return estimate
 
 
