@@ -10,7 +10,7 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
 from xlrm.data.cleaning import Contamination, Counts, Report
-from xlrm.data.conversations import plain
+from xlrm.data.conversations import Turns, plain
 from xlrm.data.corpus_schema import (
     BENCHMARK_ITEMS,
     CORPUS_PROMPTS,
@@ -239,12 +239,13 @@ def hold_out_prompts(
     seed: int,
     trained: Collection[str] = (),
     held: Collection[str] = (),
+    documents: bool = False,
 ) -> tuple[Rows, Rows]:
-    """(pairs of a share of the prompts for training, those of the others, or a sample of `most` of them). `trained`, `held`:
-    ids that are for training and held out in another language. Raises DataError if either has none, and for
-    single judgments, with which nothing can be compared."""
+    """(pairs of a share of the prompts, or of the `documents` that prompts are about, for training, those of the others, or a
+    sample of `most` of them). `trained`, `held`: ids that are for training and held out in another language. Raises DataError
+    if either has none, and for single judgments, with which nothing can be compared."""
     check_comparable(pairs)
-    asked, prompts, taken, kept_out = _prompts(pairs, trained, held)
+    asked, prompts, taken, kept_out = _prompts(pairs, trained, held, documents)
     count = round(train_share * len(prompts))
     if not (taken and kept_out):
         count = min(max(0 if taken else 1, count), len(prompts) - (0 if kept_out else 1))
@@ -264,26 +265,49 @@ def hold_out_by_prompt(
     seed: int,
     trained: Collection[str] = (),
     held: Collection[str] = (),
+    documents: bool = False,
 ) -> tuple[Rows, Rows]:
     """As `hold_out_prompts`, for single judgments too, so that no prompt or document has rows in both parts; a share of 1 holds
     out nothing, or what `held` says."""
-    asked, prompts, taken, kept_out = _prompts(rows, trained, held)
+    asked, prompts, taken, kept_out = _prompts(rows, trained, held, documents)
     count = round(train_share * len(prompts))
     training = {prompts[i] for i in hub_sets.sample(len(prompts), max(count, not taken), seed)} | (taken - kept_out)
     return _by_prompt(rows, asked, training, most, seed)
 
 
+def document(prompt: Turns) -> str:
+    """What a prompt is about: all of it but the last paragraph, such as a passage before a question; a prompt of one paragraph
+    is itself what it is about."""
+    text = plain(prompt).strip()
+    return text.rpartition("\n\n")[0].strip() or text
+
+
 def _prompts(
-    pairs: Rows, trained: Collection[str], held: Collection[str]
+    pairs: Rows, trained: Collection[str], held: Collection[str], documents: bool
 ) -> tuple[list[str], list[str], set[str], set[str]]:
-    """Prompt of each row; and the different prompts that are in neither part in another language, in its part to train on,
-    and in its held-out part."""
-    asked = [json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs]
+    """Prompt of each row, or its document; and the different ones that are in neither part in another language, in its part to
+    train on, and in its held-out part."""
+    asked = [
+        document(pair["prompt"]) if documents else json.dumps(pair["prompt"], sort_keys=True, allow_nan=False)
+        for pair in pairs
+    ]
     taken, kept_out = (
         {p for p, pair in zip(asked, pairs, strict=True) if pair["id"] in ids} for ids in (trained, held)
     )
     free = [prompt for prompt in dict.fromkeys(asked) if prompt not in taken and prompt not in kept_out]
     return asked, free, taken, kept_out
+
+
+def division(tables: Tables, of: str) -> data_card.Division | None:
+    """What pairs are divided by, and how many of these are in each part; None if they are divided one by one."""
+    if of not in ("prompts", "documents") or "preferences" not in tables:
+        return None
+    key = document if of == "documents" else plain
+    training = {key(row["prompt"]) for row in tables["preferences"]}
+    held = {key(row["prompt"]) for row in [*tables.get("heldout", []), *tables.get("benchmark", [])]}
+    return data_card.Division.model_validate(
+        {"of": of, "training": len(training), "held_out": len(held), "both": len(training & held)}
+    )
 
 
 def _by_prompt(
