@@ -10,7 +10,7 @@ from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
 from xlrm.data.cleaning import Contamination, Counts, Report
-from xlrm.data.conversations import plain
+from xlrm.data.conversations import Turns, plain
 from xlrm.data.corpus_schema import (
     BENCHMARK_ITEMS,
     CORPUS_PROMPTS,
@@ -204,6 +204,8 @@ class Division:
     """Ids that are for training in another language."""
     held: Collection[str] = ()
     """Ids that are held out in another language, so that no pair is in both parts."""
+    documents: bool = False
+    """Whether prompts about one document are in the same part."""
 
 
 def hold_out(pairs: Rows, division: Division) -> tuple[Rows, Rows]:
@@ -246,8 +248,8 @@ def sampled(rows: Rows, most: int | None, seed: int) -> Rows:
 
 
 def hold_out_prompts(pairs: Rows, division: Division) -> tuple[Rows, Rows]:
-    """(pairs of a share of the prompts for training, those of the others, or a sample of them). Raises DataError if either has
-    none, and for single judgments, with which nothing can be compared."""
+    """(pairs of a share of the prompts, or of the documents that prompts are about, for training, those of the others, or a
+    sample of them). Raises DataError if either has none, and for single judgments, with which nothing can be compared."""
     check_comparable(pairs)
     asked, prompts, taken, kept_out = _prompts(pairs, division)
     count = round(division.train_share * len(prompts))
@@ -271,16 +273,38 @@ def hold_out_by_prompt(rows: Rows, division: Division) -> tuple[Rows, Rows]:
     return _by_prompt(rows, asked, training, division)
 
 
+def document(prompt: Turns) -> str:
+    """What a prompt is about: all of it but the last paragraph, such as a passage before a question; a prompt of one paragraph
+    is itself what it is about."""
+    text = plain(prompt).strip()
+    return text.rpartition("\n\n")[0].strip() or text
+
+
 def _prompts(pairs: Rows, division: Division) -> tuple[list[str], list[str], set[str], set[str]]:
-    """Prompt of each row; and the different prompts that are in neither part in another language, in its part to train on,
-    and in its held-out part."""
-    asked = [json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs]
+    """Prompt of each row, or its document; and the different ones that are in neither part in another language, in its part to
+    train on, and in its held-out part."""
+    asked = [
+        document(pair["prompt"]) if division.documents else json.dumps(pair["prompt"], sort_keys=True, allow_nan=False)
+        for pair in pairs
+    ]
     taken, kept_out = (
         {p for p, pair in zip(asked, pairs, strict=True) if pair["id"] in ids}
         for ids in (division.trained, division.held)
     )
     free = [prompt for prompt in dict.fromkeys(asked) if prompt not in taken and prompt not in kept_out]
     return asked, free, taken, kept_out
+
+
+def divided(tables: Tables, of: str) -> data_card.Division | None:
+    """What pairs are divided by, and how many of these are in each part; None if they are divided one by one."""
+    if of not in ("prompts", "documents") or "preferences" not in tables:
+        return None
+    key = document if of == "documents" else plain
+    training = {key(row["prompt"]) for row in tables["preferences"]}
+    held = {key(row["prompt"]) for row in [*tables.get("heldout", []), *tables.get("benchmark", [])]}
+    return data_card.Division.model_validate(
+        {"of": of, "training": len(training), "held_out": len(held), "both": len(training & held)}
+    )
 
 
 def _by_prompt(
