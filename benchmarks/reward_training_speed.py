@@ -53,7 +53,9 @@ def contestants(options: argparse.Namespace, folder: Path) -> list[Contestant]:
 
 def by_length(rows: list[Row]) -> list[Row]:
     """The rows from short to long, by the longer conversation."""
-    return sorted(rows, key=lambda row: len(row["prompt"].split()) + max(len(text.split()) for text in row["responses"]))
+    return sorted(
+        rows, key=lambda row: len(row["prompt"].split()) + max(len(text.split()) for text in row["responses"])
+    )
 
 
 def training_of_pairs(folder: Path, rows: list[Row], options: argparse.Namespace) -> Run:

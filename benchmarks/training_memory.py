@@ -158,7 +158,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def _apart(case: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     kept = ("pairs", "long", "model", "device", "dtype", "threads", "clock")
-    given = [part for name in kept if vars(options)[name] is not None for part in (f"--{name}", str(vars(options)[name]))]
+    given = [
+        part for name in kept if vars(options)[name] is not None for part in (f"--{name}", str(vars(options)[name]))
+    ]
     command = [sys.executable, "-m", "benchmarks.training_memory", "--of", case, "--folder", str(folder), *given]
     environment = os.environ | {
         "MALLOC_MMAP_THRESHOLD_": "65536", "XLRM_BENCHMARK_CLOCK": options.clock, "OMP_NUM_THREADS": str(options.threads),

@@ -22,9 +22,12 @@ def score(model: str, dtype: str, length: str) -> None:
     """Prints `seconds`, `rewards` of (chosen, rejected) and `peak` in MiB above idle, for each line."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # any other output goes to standard error
+    from xlrm.models import vllm_engine
     from xlrm.scorers import engines
     from xlrm.scorers.interface import Scoring
 
+    start = vllm_engine._start  # by default vLLM takes a GPU for itself
+    vllm_engine._start = lambda asked: start(asked | {"gpu_memory_utilization": 0.4})
     settings = {"engine": "vllm", "precision": dtype, "max_length": int(length)}
     scorer = engines.load(Path(model), Scoring.model_validate(settings))
     for line in sys.stdin:
