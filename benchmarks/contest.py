@@ -178,7 +178,8 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, folder: Path) -> 
     contestants = benchmark.contestants(options, folder)
     outcomes = {one.name: Outcome(one.name) for one in contestants}
     came_out = {}
-    for name, seconds, result in race(contestants, rows, options, benchmark.few):
+    few = 1 if options.model else benchmark.few  # a large model warms up on a short row
+    for name, seconds, result in race(contestants, rows, options, few):
         if isinstance(seconds, str):
             outcomes[name].unavailable = seconds
             continue

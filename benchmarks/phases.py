@@ -2,10 +2,10 @@
 
     python -m benchmarks.phases [--model FOLDER] [--device cuda] [--dtype bfloat16]
 
-A phase is a group of PyTorch's operations, by its share of one profiled run, and the time of one without the profiler, both after a warm-up. The roof is the rate
-of products of two large matrices; "as here" is the rate of products of 2,048 rows with a matrix of the model's MLP. The
-phase "linear layers" has the operations that PyTorch counts, attention those of causal attention (thrice that in
-training). Tokenising is timed alone.
+A phase is a group of PyTorch's operations: its share of a profiled run, of the time of a run without the profiler. The
+roof is the rate of products of two large matrices; "as here" is the rate of products of 2,048 rows with a matrix of the
+model's MLP. The phase "linear layers" has the operations that PyTorch counts, attention those of causal attention (thrice
+that in training). Tokenising is timed alone.
 """
 
 import argparse

@@ -175,7 +175,7 @@ def summary(found: dict[str, Any]) -> Iterator[str]:
     if "of_vllm" in figures:
         yield f"{median(figures['of_vllm']):.2f} of vLLM alone"
     if "changed" in figures:
-        yield f"{figures['changed']} of {figures['pairs']} verdicts change, largest difference {figures['largest_difference']:.2g}"
+        yield "{changed} of {pairs} verdicts change, largest difference {largest_difference:.2g}".format(**figures)
     yield from (f"missed: {line}" for line in found.get("missed", ()))
 
 

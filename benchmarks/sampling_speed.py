@@ -87,7 +87,7 @@ def stage(
         (own := work / str(seed)).mkdir()
         policy = sampling.Policy(folder, settings, engine, own / "output")
         cached.clear()
-        vllm_engine.generate = counted
+        vllm_engine.generate = counted  # type: ignore[assignment]
         try:
             seconds, _ = contest.timed(lambda: policy.respond(asked, options.samples, judged=False), options)
         finally:

@@ -5,8 +5,9 @@ command, with a plain loop over transformers, and with vLLM's pooling runner.
         [--vllm PYTHON]
 
 The package runs in an environment of its own, which is created if there is none, as one process that loads the model
-once; only its loop is timed. vLLM is measured where `--vllm` names a Python that has it. It also prints the largest difference of a reward, the standard deviation of rewards, and
-how many verdicts agree. Exits with 1 if a reward differs by more than 1e-5, a verdict differs, or a goal is missed.
+once; only its loop is timed. vLLM is measured where `--vllm` names a Python that has it. It also prints the largest
+difference of a reward, the standard deviation of rewards, and how many verdicts agree. Exits with 1 if a reward differs
+by more than 1e-5, a verdict differs, or a goal is missed.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import contest, rewardbench_parity, workload
-from benchmarks.contest import Benchmark, Contestant, Parity, Run, Unavailable
+from benchmarks.contest import Benchmark, Contestant, Parity, Unavailable
 from benchmarks.workload import Row
 
 TOLERANCE = 1e-5

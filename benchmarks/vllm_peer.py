@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks import memory
 from benchmarks.workload import conversations
@@ -29,7 +30,7 @@ def score(model: str, dtype: str, length: str) -> None:
     start = vllm_engine._start  # by default vLLM takes a GPU for itself
     vllm_engine._start = lambda asked: start(asked | {"gpu_memory_utilization": 0.4})
     settings = {"engine": "vllm", "precision": dtype, "max_length": int(length)}
-    scorer = engines.load(Path(model), Scoring.model_validate(settings))
+    scorer: Any = engines.load(Path(model), Scoring.model_validate(settings))
     for line in sys.stdin:
         asked = json.loads(line)
         pairs = [{"prompt": pair["prompt"], "responses": [pair["chosen"], pair["rejected"]]} for pair in asked["pairs"]]

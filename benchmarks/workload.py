@@ -74,7 +74,7 @@ def words_of(folder: str) -> tuple[str, ...]:
     from xlrm.models import loading
 
     tokenizer = loading.own_tokenizer(folder)
-    known = sorted({tokenizer.decode([place]) for place in range(min(len(tokenizer), 60_000))})
+    known = sorted({str(tokenizer.decode([place])) for place in range(min(len(tokenizer), 60_000))})
     words = [
         text[1:] for text in known if text[:1] == " " and len(text) > 3 and text[1:].isascii() and text[1:].isalpha()
     ]
