@@ -29,6 +29,11 @@ _WEIGHED = 8
 _LONGEST = 2**15
 """Limit on the tokens of a conversation, above all that are measured."""
 
+
+class Unavailable(Exception):
+    """A contestant that does not work here, with the reason."""
+
+
 Run = Callable[[], tuple[float, Any]]
 """Does the work; returns the seconds that it took, and its result."""
 
@@ -83,6 +88,8 @@ class Outcome:
     memory: float | None = None
     """Peak above idle in MiB."""
     missed: list[str] = field(default_factory=list)
+    unavailable: str = ""
+    """Why it did not take part."""
 
 
 # Contestants
@@ -146,9 +153,15 @@ def our_scores(folder: Path, options: argparse.Namespace) -> Callable[[list[Row]
 
 
 def race(contestants: list[Contestant], rows: list[Row], options: argparse.Namespace, few: int) -> Iterator[tuple]:
-    """(name, seconds, result) of the contestants in turns, after all have warmed up on a few rows."""
-    for one in contestants:
-        one.prepare(rows[:few])()
+    """(name, seconds, result) of the contestants in turns, after all have warmed up on a few rows. Removes those that are
+    unavailable from `contestants`."""
+    for one in contestants[:]:
+        try:
+            one.prepare(rows[:few])()
+        except Unavailable as error:
+            print(f"{one.name} is left out: {error}", file=sys.stderr)
+            contestants.remove(one)
+            yield one.name, str(error), None
     for number in range(options.rounds):
         for one in contestants:
             if not (one.once and number):
@@ -165,7 +178,11 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, folder: Path) -> 
     contestants = benchmark.contestants(options, folder)
     outcomes = {one.name: Outcome(one.name) for one in contestants}
     came_out = {}
-    for name, seconds, result in race(contestants, rows, options, benchmark.few):
+    few = 1 if options.model else benchmark.few  # a large model warms up on a short row
+    for name, seconds, result in race(contestants, rows, options, few):
+        if isinstance(seconds, str):
+            outcomes[name].unavailable = seconds
+            continue
         outcomes[name].seconds.append(seconds)
         came_out[name] = result
         print(f"{name}: {seconds:.1f} s", file=sys.stderr)
@@ -182,12 +199,13 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, folder: Path) -> 
 
 
 def _missed(one: Contestant, outcome: Outcome, ours: Outcome, options: argparse.Namespace) -> Iterator[str]:
-    """Messages for what was missed: goals apply on the CPU, parity applies in float32 on any device."""
+    """Messages for what was missed: goals are for the small model on a CPU, parity for float32 on any device."""
+    small = options.device == "cpu" and not vars(options).get("model")
     if outcome.parity and not outcome.parity.held and options.dtype == "float32":
         yield f"{one.name}: parity, {outcome.parity.said}"
-    if options.device == "cpu" and one.goal and median(outcome.ratios) < one.goal:
+    if small and one.goal and median(outcome.ratios) < one.goal:
         yield f"{one.name}: {median(outcome.ratios):.2f}x, and {one.goal}x is the goal"
-    if options.device == "cpu" and one.less_memory and outcome.memory and ours.memory:
+    if small and one.less_memory and outcome.memory and ours.memory:
         share = ours.memory / outcome.memory
         if share > one.less_memory:
             yield f"{one.name}: {share:.2f} of its memory, and {one.less_memory} is the goal"
@@ -249,7 +267,8 @@ def parser(doc: str, count: int, layers: int = 4) -> argparse.ArgumentParser:
     found = record.parser(doc)
     found.add_argument("--pairs", type=int, default=count, help="number of pairs, or of prompts with several responses")
     found.add_argument(
-        "--model", help="folder of a model whose shape, weights and tokenizer are used, instead of the four options below"
+        "--model",
+        help="folder of a model whose shape, weights and tokenizer are used, instead of the four options below",
     )
     found.add_argument("--long", type=int, default=0, help="tokens of the last row's chosen response; 0: as the others")
     found.add_argument("--family", choices=FAMILIES, default="qwen2")
@@ -303,14 +322,21 @@ def main(benchmark: Benchmark, options: argparse.Namespace) -> int:
 
 def figures(outcomes: list[Outcome], work: float, rate: float) -> dict[str, Any]:
     """`work`: floating-point operations of the task; `rate`: operations per second in matrix products."""
+    raced = [one for one in outcomes if one.seconds]
     contestants = [
         {
             "name": one.name, "seconds": one.seconds, "ours_is_faster_by": one.ratios, "memory_mib": one.memory,
             "parity": one.parity and one.parity._asdict(),
         }
-        for one in outcomes
+        for one in raced
     ]  # fmt: skip
-    return {"contestants": contestants, "operations": work, "matrix_products_per_second": rate}
+    unavailable = {one.name: one.unavailable for one in outcomes if one.unavailable}
+    return {
+        "contestants": contestants,
+        "unavailable": unavailable,
+        "operations": work,
+        "matrix_products_per_second": rate,
+    }
 
 
 def table(title: str, outcomes: list[Outcome], rows: int, least: float) -> Table:
@@ -327,7 +353,7 @@ def table(title: str, outcomes: list[Outcome], rows: int, least: float) -> Table
         "in use",
     ):
         found.add_column(column, justify="right")
-    for one in outcomes:
+    for one in (one for one in outcomes if one.seconds):
         share = outcomes[0].memory / one.memory if one.memory and outcomes[0].memory else None
         found.add_row(
             one.name, f"{median(one.seconds):.2f}", f"{rows / median(one.seconds):.2f}", f"{median(one.ratios):.2f}x",

@@ -63,7 +63,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         score = contest.our_scores(folder, argparse.Namespace(**vars(options) | {"dtype": dtype}))
         score(rows[:1])()
         seconds[dtype], rewards[dtype] = score(rows)()
-    alone = [reward for row in rows for text in row["responses"] for reward in score([row | {"responses": [text]}])()[1]]
+    alone = [
+        reward for row in rows for text in row["responses"] for reward in score([row | {"responses": [text]}])()[1]
+    ]
     return compare(rewards["float32"], rewards["bfloat16"], alone) | {"seconds": seconds}
 
 

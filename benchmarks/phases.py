@@ -2,10 +2,10 @@
 
     python -m benchmarks.phases [--model FOLDER] [--device cuda] [--dtype bfloat16]
 
-A phase is a group of PyTorch's operations, by its share of one profiled run, and the time of one without the profiler, both after a warm-up. The roof is the rate
-of products of two large matrices; "as here" is the rate of products of 2,048 rows with a matrix of the model's MLP. The
-phase "linear layers" has the operations that PyTorch counts, attention those of causal attention (thrice that in
-training). Tokenising is timed alone.
+A phase is a group of PyTorch's operations: its share of a profiled run, of the time of a run without the profiler. The
+roof is the rate of products of two large matrices; "as here" is the rate of products of 2,048 rows with a matrix of the
+model's MLP. The phase "linear layers" has the operations that PyTorch counts, attention those of causal attention (thrice
+that in training). Tokenising is timed alone.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +67,11 @@ def roof(options: argparse.Namespace, config: dict[str, Any]) -> dict[str, dict[
 
 
 def by_phase(
-    found: tuple[Counter[str], Counter[str]], attention: float, seconds: float, peak: float
+    found: tuple[Mapping[str, float], Mapping[str, float]], attention: float, seconds: float, peak: float
 ) -> dict[str, dict[str, float]]:
     """Share of the time, and seconds of `seconds`, those without the profiler; for linear layers and attention, whose
     operations are known, the share of `peak`. `attention`: its operations."""
-    own, operations = found
+    own, operations = Counter(found[0]), found[1]
     known = {"attention": attention, "linear layers": operations["linear layers"]}
     phases = {}
     for name, profiled_seconds in own.most_common():

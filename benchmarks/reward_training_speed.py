@@ -7,9 +7,10 @@
 Same pairs in the same order, one epoch, with TRL's defaults except for two settings: its length limit,
 which would drop pairs, and gradient checkpointing, which is off on both sides. TRL's best settings add pairs of similar
 length in a batch, so its losses are other ones (TRL 1.16 trains no reward model without padding). Timed once: this
-project's token ids without packing, and without `--shipped` TRL with checkpointing, its default. The time covers `train()`. It also prints the largest differences
-of a step's loss (relative), of its gradient norm (relative), and of an entry of the first step's gradient. Exits with 1
-if a loss differs by more than 1e-5, a gradient norm by more than 1e-4, or a goal, which is for 48 pairs, is missed.
+project's token ids without packing, and without `--shipped` TRL with checkpointing, its default. The time covers
+`train()`. It also prints the largest differences of a step's loss (relative), of its gradient norm (relative), and of an
+entry of the first step's gradient. Exits with 1 if a loss differs by more than 1e-5, a gradient norm by more than 1e-4,
+or a goal, which is for 48 pairs, is missed.
 """
 
 import argparse
@@ -53,7 +54,9 @@ def contestants(options: argparse.Namespace, folder: Path) -> list[Contestant]:
 
 def by_length(rows: list[Row]) -> list[Row]:
     """The rows from short to long, by the longer conversation."""
-    return sorted(rows, key=lambda row: len(row["prompt"].split()) + max(len(text.split()) for text in row["responses"]))
+    return sorted(
+        rows, key=lambda row: len(row["prompt"].split()) + max(len(text.split()) for text in row["responses"])
+    )
 
 
 def training_of_pairs(folder: Path, rows: list[Row], options: argparse.Namespace) -> Run:

@@ -61,7 +61,9 @@ def alone(engine: Any, asked: list[str], options: argparse.Namespace) -> Callabl
     return run
 
 
-def stage(engine: Any, asked: list[str], options: argparse.Namespace, folder: Path, work: Path) -> Callable[[int], Sampled]:
+def stage(
+    engine: Any, asked: list[str], options: argparse.Namespace, folder: Path, work: Path
+) -> Callable[[int], Sampled]:
     """The same responses by the code of the stage, with its saving of responses."""
     from xlrm.models import sampling, vllm_engine
 
@@ -76,12 +78,16 @@ def stage(engine: Any, asked: list[str], options: argparse.Namespace, folder: Pa
 
     def run(seed: int) -> Sampled:
         settings = sampling.Settings(
-            engine="vllm", precision=options.dtype, max_new_tokens=options.tokens, context=engine.context.tokens, seed=seed
+            engine="vllm",
+            precision=options.dtype,
+            max_new_tokens=options.tokens,
+            context=engine.context.tokens,
+            seed=seed,
         )
         (own := work / str(seed)).mkdir()
         policy = sampling.Policy(folder, settings, engine, own / "output")
         cached.clear()
-        vllm_engine.generate = counted
+        vllm_engine.generate = counted  # type: ignore[assignment]
         try:
             seconds, _ = contest.timed(lambda: policy.respond(asked, options.samples, judged=False), options)
         finally:

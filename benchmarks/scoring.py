@@ -5,8 +5,9 @@ command, with a plain loop over transformers, and with vLLM's pooling runner.
         [--vllm PYTHON]
 
 The package runs in an environment of its own, which is created if there is none, as one process that loads the model
-once; only its loop is timed. vLLM is measured where `--vllm` names a Python that has it. It also prints the largest difference of a reward, the standard deviation of rewards, and
-how many verdicts agree. Exits with 1 if a reward differs by more than 1e-5, a verdict differs, or a goal is missed.
+once; only its loop is timed. vLLM is measured where `--vllm` names a Python that has it. It also prints the largest
+difference of a reward, the standard deviation of rewards, and how many verdicts agree. Exits with 1 if a reward differs
+by more than 1e-5, a verdict differs, or a goal is missed.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import contest, rewardbench_parity, workload
-from benchmarks.contest import Benchmark, Contestant, Parity, Run
+from benchmarks.contest import Benchmark, Contestant, Parity, Unavailable
 from benchmarks.workload import Row
 
 TOLERANCE = 1e-5
@@ -51,16 +52,20 @@ class Server:
             {"prompt": row["prompt"]} | dict(zip(("chosen", "rejected"), row["responses"], strict=True)) for row in rows
         ]
         assert self.process.stdin and self.process.stdout
-        self.process.stdin.write(json.dumps({"pairs": pairs, "way": way, "clock": self.clock}) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
+        try:
+            self.process.stdin.write(json.dumps({"pairs": pairs, "way": way, "clock": self.clock}) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
         if not line:
-            sys.exit(f"{self.name}:\n{Path(self.log.name).read_text()[-3000:]}")
+            raise Unavailable(f"{self.name}: {Path(self.log.name).read_text()[-1000:]}")
         return json.loads(line)
 
 
 def package(folder: Path, options: argparse.Namespace) -> list[Contestant]:
-    """The rewardbench package in its two ways; without its script's for conversations that it truncates."""
+    """The rewardbench package in its two ways; without its script's for conversations that it truncates, and where its
+    batches are those of the command."""
     if not options.venv:
         return []
     python = rewardbench_parity.environment(options.venv).absolute()
@@ -69,7 +74,8 @@ def package(folder: Path, options: argparse.Namespace) -> list[Contestant]:
         options.threads,
     ]  # fmt: skip
     server = Server("the rewardbench package", command, options.clock, {})
-    ways = {name: way for name, way in PEERS.items() if way[0] != "run_rm" or options.long < _TRUNCATED}
+    differs = options.long < _TRUNCATED and options.pairs > 8
+    ways = {name: way for name, way in PEERS.items() if way[0] != "run_rm" or differs}
     return [_served(server, name, way, goal, less_memory=1.0) for name, (way, goal) in ways.items()]
 
 
@@ -132,7 +138,9 @@ def parser() -> argparse.ArgumentParser:
         help="virtual environment with rewardbench (XLRM_REWARDBENCH_VENV)",
     )
     found.add_argument("--no-package", dest="venv", action="store_const", const=None, help="without the package")
-    found.add_argument("--vllm", type=Path, metavar="PYTHON", help="Python of an environment with vLLM and this project")
+    found.add_argument(
+        "--vllm", type=Path, metavar="PYTHON", help="Python of an environment with vLLM and this project"
+    )
     return found
 
 

@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmarks import contest, memory, record, workload
 
@@ -72,7 +72,7 @@ def worker(folder: Path) -> None:
     from xlrm.training import trainers
 
     class Clock(TrainerCallback):
-        ends: list[float] = []
+        ends: ClassVar[list[float]] = []
 
         def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
             if torch.cuda.is_available():
@@ -85,7 +85,7 @@ def worker(folder: Path) -> None:
         trainer.add_callback(clock)
         train(trainer, *given)
 
-    trainers.train = timed
+    trainers.train = timed  # type: ignore[assignment]
     memory.reset_peak()
     held = memory.held()
     trainers.reward_worker(folder)
@@ -105,7 +105,7 @@ def run(case: str, options: argparse.Namespace) -> dict[str, float]:
     def measured(_: str, *given: Any) -> dict[str, float]:
         return run_job("benchmarks.training_memory:worker", *given)
 
-    trainers.run_job = measured
+    trainers.run_job = measured  # type: ignore[assignment]
     rows = workload.of_options(workload.pairs(options.pairs), options)
     pairs = [{"prompt": row["prompt"], "chosen": row["responses"][0], "rejected": row["responses"][1]} for row in rows]
     with tempfile.TemporaryDirectory() as name:
@@ -158,7 +158,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def _apart(case: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     kept = ("pairs", "long", "model", "device", "dtype", "threads", "clock")
-    given = [part for name in kept if vars(options)[name] is not None for part in (f"--{name}", str(vars(options)[name]))]
+    given = [
+        part for name in kept if vars(options)[name] is not None for part in (f"--{name}", str(vars(options)[name]))
+    ]
     command = [sys.executable, "-m", "benchmarks.training_memory", "--of", case, "--folder", str(folder), *given]
     environment = os.environ | {
         "MALLOC_MMAP_THRESHOLD_": "65536", "XLRM_BENCHMARK_CLOCK": options.clock, "OMP_NUM_THREADS": str(options.threads),

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks import memory
 from benchmarks.workload import conversations
@@ -22,11 +23,14 @@ def score(model: str, dtype: str, length: str) -> None:
     """Prints `seconds`, `rewards` of (chosen, rejected) and `peak` in MiB above idle, for each line."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # any other output goes to standard error
+    from xlrm.models import vllm_engine
     from xlrm.scorers import engines
     from xlrm.scorers.interface import Scoring
 
+    start = vllm_engine._start  # by default vLLM takes a GPU for itself
+    vllm_engine._start = lambda asked: start(asked | {"gpu_memory_utilization": 0.4})
     settings = {"engine": "vllm", "precision": dtype, "max_length": int(length)}
-    scorer = engines.load(Path(model), Scoring.model_validate(settings))
+    scorer: Any = engines.load(Path(model), Scoring.model_validate(settings))
     for line in sys.stdin:
         asked = json.loads(line)
         pairs = [{"prompt": pair["prompt"], "responses": [pair["chosen"], pair["rejected"]]} for pair in asked["pairs"]]

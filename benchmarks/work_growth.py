@@ -31,7 +31,10 @@ Work = Callable[[int], contest.Run]
 def longer(rows: list[Row], times: int) -> list[Row]:
     """The rows with prompts and responses `times` as long."""
     return [
-        {"prompt": " ".join([row["prompt"]] * times), "responses": [" ".join([text] * times) for text in row["responses"]]}
+        {
+            "prompt": " ".join([row["prompt"]] * times),
+            "responses": [" ".join([text] * times) for text in row["responses"]],
+        }
         for row in rows
     ]
 
@@ -52,7 +55,9 @@ def evaluation(folder: Path, rows: list[Row], options: argparse.Namespace, root:
         os.environ["XLRM_HOME"] = str(output / "home")  # empty, so that no reward is known
         settings = {"languages": LANGUAGES[:count], "precision": options.dtype, "device": options.device}
         config = evaluate.Config.model_validate(settings)
-        return lambda: contest.timed(lambda: evaluate.run(config, model=folder, corpora=corpora, output=output), options)
+        return lambda: contest.timed(
+            lambda: evaluate.run(config, model=folder, corpora=corpora, output=output), options
+        )
 
     return run
 

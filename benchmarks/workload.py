@@ -74,12 +74,16 @@ def words_of(folder: str) -> tuple[str, ...]:
     from xlrm.models import loading
 
     tokenizer = loading.own_tokenizer(folder)
-    known = sorted({tokenizer.decode([place]) for place in range(min(len(tokenizer), 60_000))})
-    words = [text[1:] for text in known if text[:1] == " " and len(text) > 3 and text[1:].isascii() and text[1:].isalpha()]
+    known = sorted({str(tokenizer.decode([place])) for place in range(min(len(tokenizer), 60_000))})
+    words = [
+        text[1:] for text in known if text[:1] == " " and len(text) > 3 and text[1:].isascii() and text[1:].isalpha()
+    ]
     single = (word for word in words if len(tokenizer(f" {word} {word}", add_special_tokens=False)["input_ids"]) == 2)
     taken = tuple(itertools.islice(single, len(WORDS)))
     if len(taken) < len(WORDS):
-        raise SystemExit(f"--model {folder}: its tokenizer has {len(taken)} words of one token; {len(WORDS)} are required")
+        raise SystemExit(
+            f"--model {folder}: its tokenizer has {len(taken)} words of one token; {len(WORDS)} are required"
+        )
     return taken
 
 

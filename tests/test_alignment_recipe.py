@@ -19,6 +19,7 @@ from xlrm.run.experiment import load, stage_config
 from xlrm.run.sections import CROSS_LINGUAL
 from xlrm.run.steps import steps
 from xlrm.training import memory
+from xlrm.training.recipes import RewardTraining
 
 PAPERS = [name for name in PRESETS if name.startswith("paper_a")]
 POLICY = base_models.BASE_MODELS["Qwen/Qwen2.5-7B-Instruct"]
@@ -54,6 +55,20 @@ def test_the_memory_is_that_of_its_parts() -> None:
     assert whole.weights + whole.gradients + whole.optimizer == 16 * POLICY.shape.parameters
     logits = 2 * 2048 * POLICY.shape.vocabulary * 4
     assert needs.head < 2 * 4 * POLICY.shape.vocabulary * POLICY.shape.hidden + logits, "never all logits at once"
+
+
+def test_the_memory_of_a_reward_model_and_of_its_adapters() -> None:
+    """By hand: two layers of 8 with two heads of 4, keys of one, an MLP of 16, rank 2: queries and outputs 2 x 2 x (8 + 8),
+    keys and values 2 x 2 x (8 + 4), the MLP 3 x 2 x (8 + 16), and all that twice. 1,000 embeddings are read, and no token
+    is predicted."""
+    shape = compute.Shape(2, 8, 16, 2, 1, 4, 1000, tied=False)
+    weights = 2 * (2 * 8 * 8 + 2 * 8 * 4 + 3 * 8 * 16) + 8 * 1000
+    fields = {"language": "en", "learning_rate": 1e-5, "batch_size": 1}
+    whole = memory.of_reward_model(shape, 10, 1, RewardTraining(**fields))
+    assert (whole.weights, whole.gradients, whole.optimizer, whole.head) == (4 * weights, 4 * weights, 8 * weights, 0)
+    lora = memory.of_reward_model(shape, 10, 1, RewardTraining(**fields, lora_rank=2))
+    adapters = 2 * (2 * 2 * 16 + 2 * 2 * 12 + 3 * 2 * 24)
+    assert (lora.weights, lora.gradients, lora.optimizer) == (4 * weights, 4 * adapters, 8 * adapters)
 
 
 @pytest.mark.parametrize(

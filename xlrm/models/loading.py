@@ -197,6 +197,8 @@ def load_language_model(path: str | Path, config: "PretrainedConfig") -> "PreTra
 def _load_writer(kind: Any, path: str | Path, config: "PretrainedConfig") -> "PreTrainedModel":
     import torch
 
+    if has_head(config):  # whose body transformers would load without a word, where the output layer is the embeddings
+        raise ArtifactError("not a model that writes", where=path, value=(config.architectures or [""])[0])
     with in_one_line(path):
         model, report = kind.from_pretrained(
             path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,

@@ -69,19 +69,6 @@ def bilingual(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
                 )  # fmt: skip
 
 
-def observers(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """Observers of a training that are no reward models of this experiment."""
-    if asked.pipeline != REUSE or "rl" not in stages:
-        return
-    named = asked.setting("rl", "observers")
-    for name in named:
-        if name not in asked.languages or named.count(name) > 1:
-            yield ConfigError(
-                "languages of this experiment, each once, are allowed", where="rl.observers", value=name,
-                hint=f"its languages are {', '.join(asked.languages)}",
-            )  # fmt: skip
-
-
 def filled_in(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
     """Fields that the pipeline sets to something else than the experiment does."""
     for step in reuse_steps.reuse_rewards(asked) if asked.pipeline == REUSE else ():
@@ -173,5 +160,5 @@ def _group(code: str) -> int | None:
 
 
 CHECKS: tuple[Check, ...] = (
-    sections, tables, filled_in, runs, bilingual, observers, served, engine, typology, fine_tuned_lengths, translated,
+    sections, tables, filled_in, runs, bilingual, served, engine, typology, fine_tuned_lengths, translated,
 )  # fmt: skip

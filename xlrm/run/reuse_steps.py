@@ -122,25 +122,19 @@ def _best_of_n(experiment: Experiment, target: str) -> Step:
 
 def _online(experiment: Experiment, target: str) -> list[Step]:
     """A target's policies, one for each language's reward model; none without a section `rl`. A reward server makes the
-    reward model's artifact unnecessary. All reward models observe each training, unless the section names others."""
+    reward model's artifact unnecessary."""
     if RL not in experiment.stages:
         return []
-    observers = tuple(experiment.stages[RL].get("observers", experiment.languages))
-    return [
-        _trained(experiment, target, source, f"sft-{target}", (source,), observers) for source in experiment.languages
-    ]
+    return [_trained(experiment, target, source, f"sft-{target}", (source,)) for source in experiment.languages]
 
 
-def _trained(
-    experiment: Experiment, target: str, source: str, policy: str, of: tuple[str, ...], observers: tuple[str, ...]
-) -> Step:
+def _trained(experiment: Experiment, target: str, source: str, policy: str, of: tuple[str, ...]) -> Step:
     """The training of a target's policy by the reward model of a source."""
     asked = experiment.setting(RL, "reward_url")
     inputs: Inputs = {
-        "policy": policy, "corpora": "validate", **({"observers": _labels("reward", observers)} if observers else {}),
-        **({} if asked else {"reward_model": f"reward-{source}"}),
+        "policy": policy, "corpora": "validate", **({} if asked else {"reward_model": f"reward-{source}"}),
     }  # fmt: skip
-    return Step(RL, (target, *of), {"language": target, "labeler": source, "observers": list(observers)}, inputs)
+    return Step(RL, (target, *of), {"language": target, "labeler": source}, inputs)
 
 
 def _answered(target: str, of: tuple[str, ...], policies: tuple[str, ...]) -> Step:
@@ -210,7 +204,7 @@ def _translated_online(experiment: Experiment, policy: TranslatedPolicy) -> list
     """The training of such a policy by the other language's reward model, and its responses; none without a section `rl`."""
     if RL not in experiment.stages:
         return []
-    trained = _trained(experiment, policy.target, policy.source, policy.sft.label, policy.of, ())
+    trained = _trained(experiment, policy.target, policy.source, policy.sft.label, policy.of)
     return [trained, _answered(policy.target, policy.of, (trained.label,))]
 
 

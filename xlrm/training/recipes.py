@@ -83,6 +83,9 @@ class RewardTraining(ConversationTraining):
     """Whether Bradley-Terry uses each pair's `margin`, 0 if missing: -log sigmoid(r_chosen - r_rejected - margin)."""
     similar_lengths: bool = False
     """Whether each step has pairs of similar length: less padding, and a slightly less random order than paper A's."""
+    shared_beginnings: bool = False
+    """Whether pairs that begin alike, such as questions on one document, follow each other, so that a packed batch computes
+    their beginning once; documents come in random order, the same in each epoch (paper A: all pairs in random order)."""
     center_rewards_coefficient: float | None = Field(None, gt=0)
     """Weight of the mean of (r_chosen + r_rejected)^2, added to Bradley-Terry's loss so that rewards stay around 0 (TRL's
     option, which recommends 0.01); null adds nothing (paper A)."""
@@ -127,6 +130,8 @@ class RewardTraining(ConversationTraining):
                 "center_rewards_coefficient", self.center_rewards_coefficient,
                 "needs the bradley_terry loss; a pointwise loss has a zero of its own",
             )  # fmt: skip
+        if self.shared_beginnings and self.similar_lengths:
+            raise conflict("shared_beginnings", True, "not allowed with similar_lengths, which is another order")
         if self.margin and self.loss == "pointwise":
             raise conflict("margin", True, "needs the bradley_terry loss; a pointwise loss compares no responses")
         return self
@@ -231,11 +236,9 @@ class OnlineTraining(ConversationTraining):
     of a training wait for each other."""
     generation_batch: Annotated[int, NotCounted] = Field(64, ge=1)
     """Responses generated at a time, by each process; responses do not depend on it."""
-    observers: tuple[str, ...] = ()
-    """Names of reward models that score responses of some steps without training the policy (paper B, figures 3b and 10b: all of
-    them); pipelines fill them in."""
-    observe_steps: int = Field(100, ge=1)
-    """Steps between those whose responses `observers` score, besides the first and the last."""
+    observe_steps: int | None = Field(None, ge=1)
+    """Steps between those whose responses are kept beside the policy, besides the first and the last, for all reward models to
+    score in the stage gains (paper B, figures 3b and 10b); null keeps none."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

@@ -110,7 +110,8 @@ def reward_worker(folder: Path) -> None:
     start, config = job.start, RewardTraining(**job.config)
     dataset, tokenizer = _dataset(folder / "tokens"), loading.load_tokenizer(start)
     label = f"reward[{config.language}]"
-    order = {"train_sampling_strategy": "sequential" if config.similar_lengths else "random"}
+    ordered = config.similar_lengths or config.shared_beginnings
+    order = {"train_sampling_strategy": "sequential" if ordered else "random"}
     sets = {"train_dataset": dataset, "eval_dataset": heldout.dataset(folder)}
     if config.loss == "pointwise":
         arguments = training_arguments(TrainingArguments, config, folder, **order)
