@@ -146,7 +146,7 @@ def chunked(chunk: int) -> Iterator[list[Any]]:
 
     def start(**options: Any) -> Any:
         more: dict[str, Any] = {"enable_chunked_prefill": True, "enable_prefix_caching": True, "enforce_eager": True}
-        engine = made(**options, **more, max_num_batched_tokens=chunk, max_num_seqs=min(64, chunk))
+        engine = made(**options | more, max_num_batched_tokens=chunk, max_num_seqs=min(64, chunk))
         used = engine.llm_engine.vllm_config
         assert used.scheduler_config.enable_chunked_prefill and used.scheduler_config.max_num_batched_tokens == chunk
         assert used.cache_config.enable_prefix_caching
@@ -316,10 +316,10 @@ def answers(work: Work, judge_pairs: int) -> Iterator[Parity]:
         translations = translated(work, "vllm", PASSES)
         yield compared("translation, greedy", translated(work, "transformers", 1)[0], translations, since)
         since = time.monotonic()
-        asked = judged(work, judge, "vllm", "alpacaeval", judge_pairs)
+        asked = judged(work, judge, "vllm", "dialog", judge_pairs)
         assert len(started) == 1, "one engine is for all three"
     vllm_engine.end()
-    ours = preferences(judged(work, judge, "transformers", "alpacaeval", judge_pairs))
+    ours = preferences(judged(work, judge, "transformers", "dialog", judge_pairs))
     yield compared("judge in process, preference", ours, [preferences(asked)], since, numbers=True)
     since = time.monotonic()
     options = (
@@ -333,7 +333,7 @@ def answers(work: Work, judge_pairs: int) -> Iterator[Parity]:
     )
     with server(work.base, work.folder / "judge.log", *options) as address:
         os.environ["OPENAI_BASE_URL"] = f"{address}/v1"
-        served = judged(work, f"served={SERVED}", None, "alpacaeval", judge_pairs)
+        served = judged(work, f"served={SERVED}", None, "dialog", judge_pairs)
     yield compared("served judge, preference", ours, [preferences(served)], since, numbers=True)
 
 
