@@ -160,6 +160,7 @@ def test_the_matrix_on_a_tiny_model(
     assert shown.count("reward[en]: started") == 2
     for cell in figures["matrix"]:
         mean, low, high = cell["accuracy"]
+        assert (cell["target"] == "en") == (cell["other_texts"] == cell["accuracy"])
         assert cell["items"] == 9 and low <= mean <= high and mean == pytest.approx(sum(cell["seeds"].values()) / 2)
     figures, shown = run("--seeds", "1", "--represent")
     assert [line for line in shown.splitlines() if "reward[" in line and ": started" in line] == [
