@@ -2,7 +2,7 @@
 seed, each evaluated on the held-out pairs of all languages.
 
     python -m benchmarks.real_language --output FOLDER [--models FOLDER ...] [--data "DIR/xquad_pref_{language}.jsonl.gz"]
-        [--languages en es de ru] [--sources en es] [--seeds 1 2 3] [--parallel FILE] [stage.field=value ...]
+        [--languages en es de ru] [--sources en es] [--seeds 1 2 3] [--parallel FILE] [--set stage.field=value ...]
 
 Runs the stages of an experiment, configs/real_small.yaml unless `--experiment` names another. A run continues where an
 earlier one with the same FOLDER ended: what is finished is reused, so more models, sources and seeds add to the matrix. After
@@ -160,7 +160,7 @@ def parser() -> argparse.ArgumentParser:
         "--represent", action="store_true", help="compare representations of the first seed's models at the end"
     )
     asked.add_argument("--output", type=Path, required=True, help="folder of the store and of the results")
-    asked.add_argument("settings", nargs="*", metavar="stage.field=value")
+    asked.add_argument("--set", nargs="+", default=[], dest="settings", metavar="stage.field=value")
     return asked
 
 

@@ -146,7 +146,7 @@ def test_the_matrix_on_a_tiny_model(
     command = [
         "real_language", "--output", str(tmp_path / "out"), "--models", str(tiny_base), "--data", data,
         "--languages", "en", "de", "--parallel", str(tmp_path / "texts.jsonl"),
-        "reward.learning_rate=1e-3", "reward.batch_size=7", "reward.precision=float32", "reward.max_length=128",
+        "--set", "reward.learning_rate=1e-3", "reward.batch_size=7", "reward.precision=float32", "reward.max_length=128",
         "evaluate.max_length=128", "validate.max_reject_share=0.9",
     ]  # fmt: skip
 
