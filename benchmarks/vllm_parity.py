@@ -56,7 +56,7 @@ class Parity:
     spread: float | None
     """Standard deviation of transformers' numbers, for comparison with the difference."""
     seconds: float
-    """Of vLLM with its start, and of transformers."""
+    """Seconds of vLLM with its start, and of transformers."""
 
     @property
     def passed(self) -> bool:
@@ -146,7 +146,7 @@ def chunked(chunk: int) -> Iterator[list[Any]]:
 
     def start(**options: Any) -> Any:
         more: dict[str, Any] = {"enable_chunked_prefill": True, "enable_prefix_caching": True, "enforce_eager": True}
-        engine = made(**options, **more, max_num_batched_tokens=chunk, max_num_seqs=min(64, chunk))
+        engine = made(**options | more, max_num_batched_tokens=chunk, max_num_seqs=min(64, chunk))
         used = engine.llm_engine.vllm_config
         assert used.scheduler_config.enable_chunked_prefill and used.scheduler_config.max_num_batched_tokens == chunk
         assert used.cache_config.enable_prefix_caching
@@ -169,7 +169,7 @@ def responses(policy: sampling.Policy, work: Path, prompts: list[str]) -> list[t
 
 def sampled(work: Work, engine: str, passes: int) -> list[list[tuple[str, bool]]]:
     settings = sampling.Settings.model_validate(
-        {"engine": engine, "max_new_tokens": work.tokens, "context": work.context, "batch_size": 16}
+        {"engine": engine, "max_new_tokens": work.tokens, "context": work.context, "batch_size": 4}
     )
     model, context = generation.Model(str(work.base), own=True), loading.Context("context", work.context)
     made = generation.make_engine(settings.engine, model, context, settings.precision, settings.batch_size)
@@ -316,10 +316,10 @@ def answers(work: Work, judge_pairs: int) -> Iterator[Parity]:
         translations = translated(work, "vllm", PASSES)
         yield compared("translation, greedy", translated(work, "transformers", 1)[0], translations, since)
         since = time.monotonic()
-        asked = judged(work, judge, "vllm", "alpacaeval", judge_pairs)
+        asked = judged(work, judge, "vllm", "dialog", judge_pairs)
         assert len(started) == 1, "one engine is for all three"
     vllm_engine.end()
-    ours = preferences(judged(work, judge, "transformers", "alpacaeval", judge_pairs))
+    ours = preferences(judged(work, judge, "transformers", "dialog", judge_pairs))
     yield compared("judge in process, preference", ours, [preferences(asked)], since, numbers=True)
     since = time.monotonic()
     options = (
@@ -333,7 +333,7 @@ def answers(work: Work, judge_pairs: int) -> Iterator[Parity]:
     )
     with server(work.base, work.folder / "judge.log", *options) as address:
         os.environ["OPENAI_BASE_URL"] = f"{address}/v1"
-        served = judged(work, f"served={SERVED}", None, "alpacaeval", judge_pairs)
+        served = judged(work, f"served={SERVED}", None, "dialog", judge_pairs)
     yield compared("served judge, preference", ours, [preferences(served)], since, numbers=True)
 
 
@@ -361,10 +361,10 @@ def parser() -> argparse.ArgumentParser:
     options = record.parser(__doc__)
     options.add_argument("--model", type=Path, help="instruct model in a folder; without it a tiny one is made")
     options.add_argument("--chunk", type=int, default=128, help="tokens in a step of vLLM")
-    options.add_argument("--rows", type=int, default=12, help="short prompts")
-    options.add_argument("--words", type=int, default=1200, help="words of the long prompt")
+    options.add_argument("--rows", type=int, default=8, help="short prompts")
+    options.add_argument("--words", type=int, default=800, help="words of the long prompt")
     options.add_argument("--context", type=int, default=4096)
-    options.add_argument("--tokens", type=int, default=24, help="new tokens of a response")
+    options.add_argument("--tokens", type=int, default=16, help="new tokens of a response")
     options.add_argument("--judge-pairs", type=int, default=4)
     options.add_argument("--only", choices=("generation", "rewards"), help="leave out the other part")
     return options
