@@ -10,6 +10,8 @@ from swift_server import moved, s3, s3_server, s3_store, store  # noqa: F401
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads of one test do not hold up the others
 SHARED_DATA = Path(os.environ.get("XLRM_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+REAL_MODELS = ("gemma-3-270m", "qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct")
+"""Folders of small pretrained models: of Google's base model and of two chat models, the last of which knows English alone."""
 
 
 ADDRESSES = (
@@ -74,6 +76,18 @@ def shared_data() -> Path:
             pytest.fail(f"no real data in {SHARED_DATA}; set XLRM_SHARED_DATA")
         pytest.skip(f"no real data in {SHARED_DATA}; set XLRM_SHARED_DATA to use some")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def real_models() -> Path:
+    """Folder that holds those of REAL_MODELS, where they are at hand; continuous integration insists on it."""
+    folder = Path(os.environ.get("XLRM_REAL_MODELS", "none"))
+    missing = [name for name in REAL_MODELS if not (folder / name / "config.json").is_file()]
+    if missing and os.environ.get("XLRM_REQUIRE_REAL_MODELS"):
+        pytest.fail(f"no models {', '.join(missing)} in {folder}; set XLRM_REAL_MODELS")
+    if missing:
+        pytest.skip(f"no models {', '.join(missing)} in {folder}; set XLRM_REAL_MODELS to use some")
+    return folder
 
 
 @pytest.fixture(scope="session")

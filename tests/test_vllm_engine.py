@@ -247,7 +247,7 @@ def test_rewards_of_a_family_are_those_of_plain_transformers(small, tmp_path, na
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [0, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [0, signal.SIGTERM, signal.SIGKILL], ids=["end", "SIGTERM", "SIGKILL"])
 def test_a_stage_leaves_no_process_of_vllm(base, small, tmp_path, number) -> None:
     code = f"""
     import mlflow, sqlalchemy, sys

@@ -206,11 +206,16 @@ def answer(response: Prompt) -> list[Message]:
 def encode(
     tokenizer: "PreTrainedTokenizerBase", conversations: Sequence[list[Message]], max_length: int
 ) -> list[list[int]]:
-    """Token ids of each conversation in the chat template; one longer than `max_length` loses its beginning.
+    """Token ids of each conversation as a reward model reads it; one longer than `max_length` loses its beginning.
 
     Raises TemplateRefusal for a conversation that the template does not accept."""
-    texts = templates.render(tokenizer, conversations)
-    return [ids for ids, _ in encode_texts(tokenizer, texts, max_length)]
+    return [ids for ids, _ in encode_texts(tokenizer, as_scored(tokenizer, conversations), max_length)]
+
+
+def as_scored(tokenizer: Any, conversations: Sequence[list[Message]]) -> list[str]:
+    """Text of each conversation in the chat template, its prompt within the reward model's `prompt_limits`. Raises
+    TemplateRefusal for a conversation that the template does not accept."""
+    return templates.render(tokenizer, prompt_limits.scored(tokenizer, conversations))
 
 
 def encode_texts(
