@@ -55,7 +55,7 @@ PARTS = (
     Part("phases, bfloat16", "phases", ("", f"--pairs 48 --batch 16 {_HALF}", "")),
     Part(
         "reward training", "reward_training_speed",
-        ("--pairs 4 --batch 4 --rounds 3 --shipped", f"--pairs 48 --batch 16 --rounds 3 --shipped {_HALF}", f"{_TINY} --batch 2"),
+        ("--pairs 4 --batch 2 --rounds 3 --shipped", f"--pairs 48 --batch 16 --rounds 3 --shipped {_HALF}", f"{_TINY} --batch 2"),
     ),
     Part(
         "trainings", "training_memory",
@@ -73,7 +73,7 @@ PARTS = (
     ),
     Part(
         "DPO", "dpo_speed",
-        ("--pairs 4 --batch 4 --rounds 3 --shipped", f"--pairs 32 --batch 8 --rounds 3 --shipped {_HALF}", f"{_TINY} --batch 2"),
+        ("--pairs 4 --batch 2 --rounds 3 --shipped", f"--pairs 32 --batch 8 --rounds 3 --shipped {_HALF}", f"{_TINY} --batch 2"),
     ),
     Part("rewards in bfloat16", "half_precision", ("--pairs 40", "--pairs 300", "--pairs 2")),
     Part("growth", "work_growth", ("--pairs 2 --batch 2 --rounds 3", f"--pairs 32 --batch 16 {_HALF}", f"{_TINY} --batch 2")),
