@@ -125,7 +125,7 @@ def plain_scores(folder: Path, options: argparse.Namespace, batch_size: int) -> 
         found = []
         with torch.no_grad():
             for start in range(0, len(asked), batch_size):
-                inputs = tokenizer.apply_chat_template(  # tokenised apart, a text would get a second BOS
+                inputs: Any = tokenizer.apply_chat_template(  # tokenised apart, a text would get a second BOS
                     asked[start : start + batch_size], padding=True, return_tensors="pt", return_dict=True
                 )
                 found += model(**inputs.to(options.device)).logits[:, 0].float().tolist()
