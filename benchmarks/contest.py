@@ -122,11 +122,12 @@ def plain_scores(folder: Path, options: argparse.Namespace, batch_size: int) -> 
     )
 
     def scores(asked: list[list[dict]]) -> list[float]:
-        texts = tokenizer.apply_chat_template(asked, tokenize=False)
         found = []
         with torch.no_grad():
-            for start in range(0, len(texts), batch_size):
-                inputs = tokenizer(texts[start : start + batch_size], padding=True, return_tensors="pt")
+            for start in range(0, len(asked), batch_size):
+                inputs: Any = tokenizer.apply_chat_template(  # tokenised apart, a text would get a second BOS
+                    asked[start : start + batch_size], padding=True, return_tensors="pt", return_dict=True
+                )
                 found += model(**inputs.to(options.device)).logits[:, 0].float().tolist()
         return found
 

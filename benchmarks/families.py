@@ -24,53 +24,64 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import record
-from benchmarks.family_models import CHATS, FAMILIES, MODELS, QUESTIONS, build, plain
+from benchmarks.family_models import ASKED, FAMILIES, MODELS, Asked, build, plain
 
 TOLERANCE = 2e-5
 
-# Doors: each takes the model's folder and an empty one to work in, and returns the rewards of CHATS.
+# Doors: each takes the model's folder, an empty one to work in and what is scored, and returns the rewards of its chats.
 
 
-def score(folder: Path, work: Path) -> list[float]:
+def score(folder: Path, work: Path, asked: Asked = ASKED) -> list[float]:
     """The command."""
     from typer.testing import CliRunner
 
     from xlrm.cli import app
     from xlrm.store.jsonl import read_rows, write_jsonl
 
-    write_jsonl(work / "in.jsonl", [{"messages": chat} for chat in CHATS])
-    options = {"--model": folder, "--input": work / "in.jsonl", "--output": work / "out.jsonl"}
+    write_jsonl(work / "in.jsonl", [{"messages": chat} for chat in asked.chats])
+    options = {
+        "--model": folder,
+        "--input": work / "in.jsonl",
+        "--output": work / "out.jsonl",
+        "--precision": asked.precision,
+    }
     given = [str(part) for option in options.items() for part in option]
     CliRunner().invoke(app, ["score", *given], catch_exceptions=False)
     return [row["reward"] for row in read_rows(work / "out.jsonl", ("reward",))]
 
 
-def evaluate(folder: Path, work: Path) -> list[float]:
+def evaluate(folder: Path, work: Path, asked: Asked = ASKED) -> list[float]:
     """The stage."""
     from xlrm.evaluation import reward_table
     from xlrm.stages import evaluate
 
     (work / "output").mkdir()
-    evaluate.run(evaluate.Config(), model=folder, corpora=_corpora(work), output=work / "output")
+    evaluate.run(
+        evaluate.Config(precision=asked.precision), model=folder, corpora=_corpora(work, asked), output=work / "output"
+    )
     return _of_table(work / "output" / reward_table.FILE)
 
 
-def external(folder: Path, work: Path) -> list[float]:
+def external(folder: Path, work: Path, asked: Asked = ASKED) -> list[float]:
     """The stage."""
     from xlrm.stages import external
 
     (work / "output").mkdir()
-    external.run(external.Config(models=(f"m={folder}",)), corpora=_corpora(work), output=work / "output")
+    external.run(
+        external.Config(models=(f"m={folder}",), precision=asked.precision),
+        corpora=_corpora(work, asked),
+        output=work / "output",
+    )
     (table,) = (work / "output").rglob("*.parquet")
     return _of_table(table)
 
 
-def _corpora(work: Path) -> Path:
+def _corpora(work: Path, asked: Asked) -> Path:
     from xlrm.store.jsonl import write_jsonl
 
     items = [
-        {"id": str(i), "prompt": asked, "chosen": one, "rejected": other, "subset": "s", "section": "S"}
-        for i, (asked, (one, other)) in enumerate(QUESTIONS.items())
+        {"id": str(i), "prompt": prompt, "chosen": one, "rejected": other, "subset": "s", "section": "S"}
+        for i, (prompt, (one, other)) in enumerate(asked.questions.items())
     ]
     write_jsonl(work / "corpora" / "en" / "benchmark.jsonl", items)
     return work / "corpora"
@@ -82,25 +93,25 @@ def _of_table(path: Path) -> list[float]:
     return [value for item in reward_table.read(path)["en"] for side in ("chosen", "rejected") for value in item[side]]
 
 
-def rank(folder: Path, work: Path) -> list[float]:
+def rank(folder: Path, work: Path, asked: Asked = ASKED) -> list[float]:
     """The stage."""
     from xlrm.stages import rank
     from xlrm.store.jsonl import read_rows, write_jsonl
 
     rows = [
-        {"id": str(i), "prompt": asked, "responses": both, "finished": [True, True], "languages": ["en", "en"]}
-        for i, (asked, both) in enumerate(QUESTIONS.items())
+        {"id": str(i), "prompt": prompt, "responses": both, "finished": [True, True], "languages": ["en", "en"]}
+        for i, (prompt, both) in enumerate(asked.questions.items())
     ]
     write_jsonl(work / "samples" / "0" / "train" / "en.jsonl", rows)
-    config = rank.Config(language="en", labelers=("m",))
+    config = rank.Config(language="en", labelers=("m",), precision=asked.precision)
     rank.run(config, samples=[work / "samples"], reward_models=[folder], output=work / "output")
     rewards: dict[str, float] = {}
     for pair in read_rows(work / "output" / "m.jsonl", ("chosen", "rejected")):
         rewards |= {pair[side]: pair[f"{side}_reward"] for side in ("chosen", "rejected")}
-    return [rewards[chat[-1]["content"]] for chat in CHATS]
+    return [rewards[chat[-1]["content"]] for chat in asked.chats]
 
 
-def serve(folder: Path, work: Path, path: str = "/v1/rewards") -> list[float]:
+def serve(folder: Path, work: Path, asked: Asked = ASKED, path: str = "/v1/rewards") -> list[float]:
     """The server, without a socket."""
     from fastapi.testclient import TestClient
     from transformers import AutoTokenizer
@@ -109,7 +120,7 @@ def serve(folder: Path, work: Path, path: str = "/v1/rewards") -> list[float]:
     from xlrm.serving import web
     from xlrm.serving.service import Service, Settings
 
-    served: Any = Service(str(folder), lambda: folder, Scoring(), Settings(wait_ms=0))
+    served: Any = Service(str(folder), lambda: folder, Scoring(precision=asked.precision), Settings(wait_ms=0))
     app: Any = web.build(served)
     with TestClient(app) as client:
         end = time.monotonic() + 60
@@ -120,13 +131,13 @@ def serve(folder: Path, work: Path, path: str = "/v1/rewards") -> list[float]:
             time.sleep(0.01)
         if path == "/get_reward":
             words: Any = AutoTokenizer.from_pretrained(folder)
-            texts = words.apply_chat_template(CHATS, tokenize=False)
+            texts = words.apply_chat_template(asked.chats, tokenize=False)
             return client.post(path, json={"query": texts}).raise_for_status().json()["rewards"]
-        answer = client.post(path, json={"conversations": CHATS}).raise_for_status().json()
+        answer = client.post(path, json={"conversations": asked.chats}).raise_for_status().json()
         return [one["reward"] for one in answer["data"]]
 
 
-def pyfunc(folder: Path, work: Path) -> list[float]:
+def pyfunc(folder: Path, work: Path, asked: Asked = ASKED) -> list[float]:
     """A registered model, where xlrm is installed."""
     from xlrm.registry import mlflow_loader
     from xlrm.store import objects
@@ -135,10 +146,10 @@ def pyfunc(folder: Path, work: Path) -> list[float]:
     registered = Path(shutil.copytree(folder, work / "registered"))
     files = [{"path": path.name, "sha256": objects.sha256_of(path)} for path in registered.iterdir()]
     (registered / version_files.FILES).write_text(json.dumps(files))
-    return mlflow_loader._load_pyfunc(str(registered)).predict([{"messages": chat} for chat in CHATS]).tolist()
+    return mlflow_loader._load_pyfunc(str(registered)).predict([{"messages": chat} for chat in asked.chats]).tolist()
 
 
-def pyfunc_without_xlrm(folder: Path, work: Path) -> list[float]:
+def pyfunc_without_xlrm(folder: Path, work: Path, asked: Asked = ASKED) -> list[float]:
     """A registered model with the fingerprint of `evaluate`, where xlrm is not installed."""
     from xlrm.registry import mlflow_loader
     from xlrm.scorers import engines, fingerprints
@@ -146,10 +157,10 @@ def pyfunc_without_xlrm(folder: Path, work: Path) -> list[float]:
 
     registered = Path(shutil.copytree(folder, work / "registered"))
     fingerprints.write(registered, engines.load(folder, Scoring()))
-    return mlflow_loader._plain(registered)(CHATS)
+    return mlflow_loader._plain(registered)(asked.chats)
 
 
-def card(folder: Path, work: Path) -> list[float]:
+def card(folder: Path, work: Path, asked: Asked = ASKED) -> list[float]:
     """The lines on the card of a trained model."""
     from xlrm.models import transformers4
     from xlrm.stages import reward
@@ -159,7 +170,7 @@ def card(folder: Path, work: Path) -> list[float]:
     transformers4.write_older_names(trained)
     config = reward.Config(language="en").model_dump(mode="json")
     model_card.write_reward_model(trained, folder, "en", 8, config, {"train_loss": 0.5})
-    return [_by_card(trained, chat) for chat in CHATS]
+    return [_by_card(trained, chat) for chat in asked.chats]
 
 
 def _by_card(folder: Path, chat: list) -> float:
@@ -170,7 +181,7 @@ def _by_card(folder: Path, chat: list) -> float:
     return names["reward"].item()  # type: ignore[attr-defined]
 
 
-Door = Callable[[Path, Path], list[float]]
+Door = Callable[..., list[float]]
 DOORS: dict[str, Door] = {
     "score": score, "evaluate": evaluate, "/v1/rewards": serve,
     "/get_reward": functools.partial(serve, path="/get_reward"), "external": external, "rank": rank, "pyfunc": pyfunc,

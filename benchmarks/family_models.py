@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from xlrm.models import chat_templates
+from xlrm.models.chat_templates import Message
+from xlrm.models.precisions import Precision
 
 MARKS = ("<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<unk>")
 PAD, BOS, EOS, END, NO_TOKEN = 0, 1, 2, 6, 5000
@@ -15,7 +17,25 @@ QUESTIONS = {
     "How much is one plus two?": ("Three.", "Four, I think, or else it is five: let me count again, one, two, three."),
     "Hello. " * 9: ("What can I do for you today?", "No"),
 }
-CHATS = [chat_templates.conversation(asked, answer) for asked, both in QUESTIONS.items() for answer in both]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is scored, and how."""
+
+    questions: dict[str, tuple[str, str]]
+    """Question -> two answers."""
+    precision: Precision = "float32"
+    """Number format of the reward model."""
+
+    @property
+    def chats(self) -> list[list[Message]]:
+        """A conversation for each answer."""
+        return [chat_templates.conversation(asked, answer) for asked, both in self.questions.items() for answer in both]
+
+
+ASKED = Asked(QUESTIONS)
+CHATS = ASKED.chats
 TEXTS = [message["content"] for chat in CHATS for message in chat]
 
 SMALL = {

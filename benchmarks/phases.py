@@ -11,6 +11,7 @@ that in training). Tokenising is timed alone.
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -50,7 +51,7 @@ def profiled(work: Callable[[], Any], device: str) -> tuple[Counter[str], Counte
     operations: Counter[str] = Counter()
     for event in profiler.key_averages():
         own = event.self_device_time_total if device == "cuda" else event.self_cpu_time_total
-        if "::" in event.key:
+        if re.fullmatch(r"\w+::\w+", event.key):  # an operation, whose time on a GPU is that of its kernels
             seconds[phase(event.key)] += own / 1e6
             operations[phase(event.key)] += event.flops or 0
     return seconds, operations

@@ -2,7 +2,7 @@
 seed, each evaluated on the held-out pairs of all languages.
 
     python -m benchmarks.real_language --output FOLDER [--models FOLDER ...] [--data "DIR/xquad_pref_{language}.jsonl.gz"]
-        [--languages en es de ru] [--sources en es] [--seeds 1 2 3] [--parallel FILE] [stage.field=value ...]
+        [--languages en es de ru] [--sources en es] [--seeds 1 2 3] [--parallel FILE] [--set stage.field=value ...]
 
 Runs the stages of an experiment, configs/real_small.yaml unless `--experiment` names another. A run continues where an
 earlier one with the same FOLDER ended: what is finished is reused, so more models, sources and seeds add to the matrix. After
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import record
-from benchmarks.transfer_matrix import Trained, summary, tables
+from benchmarks.transfer_matrix import HeldOut, Trained, summary, tables
 from xlrm.analysis.representations import Representations
 from xlrm.data.corpus_schema import BENCHMARK_ITEMS
 from xlrm.data.curation import document
@@ -101,13 +101,21 @@ def trained(runs: Runs, asked: Experiment, model: str, source: str, seed: int) -
     )  # fmt: skip
 
 
-def documents(runs: Runs, asked: Experiment, languages: Sequence[str]) -> dict[str, str]:
-    """Id of a held-out pair -> what its prompt is about, in the first language that has it."""
+def held_out(runs: Runs, asked: Experiment, languages: Sequence[str]) -> HeldOut:
+    """What the held-out pairs of all languages are about, in the first language that has each."""
     corpora = runs.folder(asked, "validate")
-    return {
-        row["id"]: document(row["prompt"])
-        for language in reversed(languages) for row in BENCHMARK_ITEMS.read(corpora / language)
-    }  # fmt: skip
+    rows = {language: {row["id"]: row for row in BENCHMARK_ITEMS.read(corpora / language)} for language in languages}
+    about = {item: document(row["prompt"]) for language in reversed(languages) for item, row in rows[language].items()}
+    source, *others = languages
+    alike = {
+        language: {
+            item
+            for item, row in rows[language].items()
+            if item in rows[source] and any(row[side] == rows[source][item][side] for side in ("chosen", "rejected"))
+        }
+        for language in others
+    }
+    return HeldOut(about, alike)
 
 
 def representations(runs: Runs, asked: Experiment, sources: Sequence[str]) -> dict[str, Any]:
@@ -152,7 +160,7 @@ def parser() -> argparse.ArgumentParser:
         "--represent", action="store_true", help="compare representations of the first seed's models at the end"
     )
     asked.add_argument("--output", type=Path, required=True, help="folder of the store and of the results")
-    asked.add_argument("settings", nargs="*", metavar="stage.field=value")
+    asked.add_argument("--set", nargs="+", default=[], dest="settings", metavar="stage.field=value")
     return asked
 
 
@@ -169,7 +177,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             for model in options.models:
                 asked = experiment_of(options, model, seed)
                 done.append(trained(runs, asked, Path(model).name, source, seed))
-                figures = summary(done, languages, documents(runs, asked, languages))
+                figures = summary(done, languages, held_out(runs, asked, languages))
                 write(options, figures, languages)
     if options.represent:
         figures["representations"] = {

@@ -55,7 +55,7 @@ PARTS = (
     Part("phases, bfloat16", "phases", ("", f"--pairs 48 --batch 16 {_HALF}", "")),
     Part(
         "reward training", "reward_training_speed",
-        ("--pairs 4 --batch 4 --rounds 3 --shipped", f"--pairs 48 --batch 16 --rounds 3 --shipped {_HALF}", f"{_TINY} --batch 2"),
+        ("--pairs 4 --batch 2 --rounds 3 --shipped", f"--pairs 48 --batch 16 --rounds 3 --shipped {_HALF}", f"{_TINY} --batch 2"),
     ),
     Part(
         "trainings", "training_memory",
@@ -73,7 +73,7 @@ PARTS = (
     ),
     Part(
         "DPO", "dpo_speed",
-        ("--pairs 4 --batch 4 --rounds 3 --shipped", f"--pairs 32 --batch 8 --rounds 3 --shipped {_HALF}", f"{_TINY} --batch 2"),
+        ("--pairs 4 --batch 2 --rounds 3 --shipped", f"--pairs 32 --batch 8 --rounds 3 --shipped {_HALF}", f"{_TINY} --batch 2"),
     ),
     Part("rewards in bfloat16", "half_precision", ("--pairs 40", "--pairs 300", "--pairs 2")),
     Part("growth", "work_growth", ("--pairs 2 --batch 2 --rounds 3", f"--pairs 32 --batch 16 {_HALF}", f"{_TINY} --batch 2")),
@@ -97,6 +97,13 @@ def command(part: Part, model: Path, options: argparse.Namespace, file: Path) ->
     return line
 
 
+def environment(part: Part, options: argparse.Namespace) -> dict[str, str]:
+    """Variables of a part's process, which sees one GPU, unless it is about several."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    gpus = {"CUDA_VISIBLE_DEVICES": first} if options.device == "cuda" and part.name != "trainings" else {}
+    return os.environ | gpus | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": str(options.threads)}
+
+
 def skipped(part: Part, options: argparse.Namespace, left: float) -> str | None:
     """Reason why a part is not run; None if it is."""
     if not part.options(options.size):
@@ -114,11 +121,9 @@ def run(part: Part, model: Path, options: argparse.Namespace, left: float) -> di
         return {"skipped": reason}
     with tempfile.TemporaryDirectory() as name:
         file, begun = Path(name) / "figures.json", time.monotonic()
-        root = str(Path(__file__).parents[1])
-        environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": str(options.threads)}
         try:
             done = subprocess.run(
-                command(part, model, options, file), env=environment, cwd=name, capture_output=True, text=True,
+                command(part, model, options, file), env=environment(part, options), cwd=name, capture_output=True, text=True,
                 timeout=left, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:

@@ -164,6 +164,7 @@ def _apart(case: str, options: argparse.Namespace, folder: Path) -> dict[str, An
     command = [sys.executable, "-m", "benchmarks.training_memory", "--of", case, "--folder", str(folder), *given]
     environment = os.environ | {
         "MALLOC_MMAP_THRESHOLD_": "65536", "XLRM_BENCHMARK_CLOCK": options.clock, "OMP_NUM_THREADS": str(options.threads),
+        "PYTHONPATH": str(Path(__file__).parents[1]),
     }  # fmt: skip
     if options.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""

@@ -38,6 +38,16 @@ class Trained:
     """Further benchmark, language -> section -> accuracy and its interval."""
 
 
+@dataclass
+class HeldOut:
+    """What the held-out pairs are about, by id."""
+
+    about: dict[str, str]
+    """Id -> text that the pair's prompt asks a question about."""
+    alike: dict[str, set[str]]
+    """Language -> ids of pairs of which a response is the same text as in the first language, such as a name or a number."""
+
+
 def clustered(values: np.ndarray, clusters: Sequence[str], seed: int = 0) -> tuple[float, float, float]:
     """(mean, low, high) of the values (n), with a 95 % bootstrap interval that resamples clusters."""
     places = np.unique(np.asarray(clusters), return_inverse=True)[1]
@@ -48,8 +58,11 @@ def clustered(values: np.ndarray, clusters: Sequence[str], seed: int = 0) -> tup
 
 
 def mean_credit(of: Sequence[Trained], target: str) -> dict[str, float]:
-    """Id -> credit on a language's pairs, mean over the seeds."""
-    return {item: float(np.mean([each.credits[target][item] for each in of])) for item in of[0].credits[target]}
+    """Id -> credit on the pairs of a language on which all seeds were evaluated, mean over the seeds."""
+    credits = [each.credits[target] for each in of]
+    return {
+        item: float(np.mean([of[item] for of in credits])) for item in credits[0] if all(item in of for of in credits)
+    }
 
 
 def difference(
@@ -60,8 +73,9 @@ def difference(
     return clustered(np.array([one[item] - other[item] for item in both]), [about[item] for item in both])
 
 
-def summary(done: Sequence[Trained], languages: Sequence[str], about: Mapping[str, str]) -> dict[str, Any]:
+def summary(done: Sequence[Trained], languages: Sequence[str], held: HeldOut) -> dict[str, Any]:
     """Cells of the matrix of each model, and differences between sources and between models."""
+    about = held.about
     groups: dict[tuple[str, str], list[Trained]] = {}
     for each in done:
         groups.setdefault((each.model, each.source), []).append(each)
@@ -74,7 +88,8 @@ def summary(done: Sequence[Trained], languages: Sequence[str], about: Mapping[st
     matrix = [
         {
             "model": model, "source": source, "target": target, "items": len(of),
-            "accuracy": clustered(np.array(list(of.values())), [about[item] for item in of]),
+            "accuracy": _cell(of, about),
+            "other_texts": _cell({item: value for item, value in of.items() if item not in held.alike.get(target, ())}, about),
             "seeds": {
                 each.seed: float(np.mean(list(each.credits[target].values()))) for each in groups[model, source]
             },
@@ -97,6 +112,11 @@ def summary(done: Sequence[Trained], languages: Sequence[str], about: Mapping[st
     ]  # fmt: skip
     runs = [{name: value for name, value in vars(each).items() if name != "credits"} for each in done]
     return {"matrix": matrix, "against_own": gaps, "between_models": between, "runs": runs}
+
+
+def _cell(credit: Mapping[str, float], about: Mapping[str, str]) -> Interval | None:
+    """Accuracy and its interval; None without pairs."""
+    return clustered(np.array(list(credit.values())), [about[item] for item in credit]) if credit else None
 
 
 def share(estimate: Sequence[float], sign: str = "") -> str:
@@ -143,12 +163,13 @@ def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) ->
 def _matrices(figures: Mapping[str, Any], languages: Sequence[str]) -> list[str]:
     cells = {(of["model"], of["source"], of["target"]): of for of in figures["matrix"]}
     lines: list[str] = []
-    for model in dict.fromkeys(model for model, _, _ in cells):
-        rows = []
-        for source in dict.fromkeys(source for name, source, _ in cells if name == model):
-            row = [cells[model, source, target] for target in languages]
-            rows.append((source, len(row[0]["seeds"]), *(share(of["accuracy"]) for of in row)))
-        lines += _table(model, ("trained on", "seeds", *languages), rows)
+    for title, name in (("{}", "accuracy"), ("{}, pairs whose responses are other texts than in {}", "other_texts")):
+        for model in dict.fromkeys(model for model, _, _ in cells):
+            rows = []
+            for source in dict.fromkeys(source for of, source, _ in cells if of == model):
+                row = [cells[model, source, target] for target in languages]
+                rows.append((source, len(row[0]["seeds"]), *(share(of[name]) if of[name] else "" for of in row)))
+            lines += _table(title.format(model, languages[0]), ("trained on", "seeds", *languages), rows)
     seeds = [
         (run["model"], run["source"], run["seed"],
          *(f"{100 * cells[run['model'], run['source'], target]['seeds'][run['seed']]:.1f}" for target in languages))

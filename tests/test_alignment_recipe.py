@@ -71,6 +71,47 @@ def test_the_memory_of_a_reward_model_and_of_its_adapters() -> None:
     assert (lora.weights, lora.gradients, lora.optimizer) == (4 * weights, 4 * adapters, 8 * adapters)
 
 
+@pytest.mark.parametrize("family", ["qwen2", "qwen3", "gemma3_text", "llama"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_a_layer_keeps_for_the_backward_pass(family: str, precision: str) -> None:
+    """Tensors saved by PyTorch for a forward pass of three and of four layers, without weights and their copies in bfloat16."""
+    config: dict = {
+        "hidden_size": 128, "intermediate_size": 384, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32,
+        "vocab_size": 100, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None, "use_cache": False, "num_labels": 1,
+    }  # fmt: skip
+    shape = compute.shape({"model_type": family, "num_hidden_layers": 1} | config)
+    assert shape
+    three, four = (_saved_bytes(family, config | {"num_hidden_layers": n}, precision) for n in (3, 4))
+    number = {"float32": (4, 4), "bfloat16": (4, 2)}[precision]
+    assert (four - three) / 640 == pytest.approx(memory._kept(shape, *number), rel=0.1)
+
+
+def _saved_bytes(family: str, config: dict, precision: str) -> int:
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    from xlrm.models.packing import model as packing
+
+    model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(family, **config), dtype=torch.float32)
+    packing.enable(model)
+    weights = {shape[::step] for shape in (tuple(weight.shape) for weight in model.parameters()) for step in (1, -1)}
+    saved: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tuple(tensor.shape) not in weights:
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    ids = torch.randint(1, 100, (2, 320))
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"),
+    ):
+        output = model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    assert output.logits.requires_grad
+    return sum(saved.values())
+
+
 @pytest.mark.parametrize(
     ("on", "changes", "fits"),
     [

@@ -146,7 +146,7 @@ def test_the_matrix_on_a_tiny_model(
     command = [
         "real_language", "--output", str(tmp_path / "out"), "--models", str(tiny_base), "--data", data,
         "--languages", "en", "de", "--parallel", str(tmp_path / "texts.jsonl"),
-        "reward.learning_rate=1e-3", "reward.batch_size=7", "reward.precision=float32", "reward.max_length=128",
+        "--set", "reward.learning_rate=1e-3", "reward.batch_size=7", "reward.precision=float32", "reward.max_length=128",
         "evaluate.max_length=128", "validate.max_reject_share=0.9",
     ]  # fmt: skip
 
@@ -160,6 +160,7 @@ def test_the_matrix_on_a_tiny_model(
     assert shown.count("reward[en]: started") == 2
     for cell in figures["matrix"]:
         mean, low, high = cell["accuracy"]
+        assert (cell["target"] == "en") == (cell["other_texts"] == cell["accuracy"])
         assert cell["items"] == 9 and low <= mean <= high and mean == pytest.approx(sum(cell["seeds"].values()) / 2)
     figures, shown = run("--seeds", "1", "--represent")
     assert [line for line in shown.splitlines() if "reward[" in line and ": started" in line] == [

@@ -62,8 +62,13 @@ def scored(tokenizer: Any, conversations: Sequence[list[Message]]) -> Sequence[l
 
 
 def length(tokenizer: Any, chat: Sequence[Message]) -> int:
-    """Number of tokens of the messages with the start of an answer, and with the special tokens that the tokenizer adds."""
+    """Number of `tokens` of the messages in the chat template, with the start of an answer."""
     (text,) = templates.render(tokenizer, [chat], add_generation_prompt=True)
+    return tokens(tokenizer, text)
+
+
+def tokens(tokenizer: Any, text: str) -> int:
+    """Number of tokens of a text in the chat template, with the special tokens that the tokenizer adds."""
     ids, probe = _ids(tokenizer, text), tokenizer("a", return_special_tokens_mask=True)
     first = probe["input_ids"][: (probe["special_tokens_mask"] + [0]).index(0)]
     written = len(first) if first and ids[: len(first)] == first else 0

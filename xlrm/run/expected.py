@@ -30,6 +30,7 @@ SIZES = {
     "mlsum": 268_262,
     # The datasets' cards.
     "rewardbench": 2985, "rewardbench-2": 1865, "m-rewardbench": 2869, "alpacaeval": 805, "belebele": 488,
+    "xquad": 1190,
 }  # fmt: skip
 """Dataset of the Hub -> rows in one language."""
 PHRASEBOOK = Item(42, (48, 48))

@@ -32,9 +32,9 @@ _TILE = (4096, 32_768)
 trl.trainer.utils of TRL 1.16); all logits of a pair of 2 x 2,048 tokens would take 2.5 GB in float32, several times over."""
 _RESERVE = 2e9
 """Assumed for the CUDA context, the buffers of NCCL and cuBLAS, and fragments: not measured here."""
-_WIDTHS = 10
-"""Hidden states for each token that a layer keeps for the backward pass besides those of attention and MLP: inputs and
-outputs of the two norms, in float32 for their part, and the residuals."""
+_NORM, _NORM_AFTER = 3, 2
+"""Vectors for each token that a layer keeps for the backward pass of a norm before attention or MLP (input, normalised input
+and output, which in bfloat16 is copied for each matrix that reads it), and of one whose output is added to the residual."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,22 @@ def of_training(
         live, sub_group = min(shape.parameters, _LIVE), min(count, _SUB_GROUP)
         gathered = max(number * (live + _BUCKET), (number + 4) * sub_group)
     computed = 2 if half else 4
-    attention = (2 * shape.heads + 2 * shape.kv_heads) * shape.head_width
-    layer = tokens * (number * _WIDTHS * shape.hidden + computed * (attention + 4 * shape.intermediate))
+    layer = tokens * _kept(shape, number, computed)
     inputs = shape.layers * tokens * number * shape.hidden
     # With checkpoints: the inputs of every layer, and one layer at work, with the gradients of its activations.
     activations = inputs + 2 * layer if checkpointing else (shape.layers + 1) * layer
     gradients = trained * (number if not lora_rank else 4)
     head = _head(shape, tokens, devices, number, computed) if predicts else 0.0
     return Needs(weights, gradients, states, gathered, activations, head)
+
+
+def _kept(shape: Shape, number: int, computed: int) -> int:
+    """Bytes of a token that a layer keeps for the backward pass: of norms, attention (queries, keys, values, and the outputs
+    before and after their way back into the row) and the MLP (gate, its activation, the other half, and their product)."""
+    width, between = shape.head_width, 2 * (_NORM + _NORM_AFTER * shape.norms_after) * shape.hidden
+    of_heads = 2 * shape.head_norms * (shape.heads + shape.kv_heads) * width
+    attention = (3 * shape.heads + 2 * shape.kv_heads) * width
+    return number * (between + of_heads) + computed * (attention + 4 * shape.intermediate)
 
 
 def _adapters(shape: Shape, rank: int) -> int:

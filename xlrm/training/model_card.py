@@ -43,7 +43,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 folder = "."  # of this file
 messages = [{{"role": "user", "content": "..."}}, {{"role": "assistant", "content": "..."}}]
 tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModelForSequenceClassification.from_pretrained(folder{attention}).eval()
+model = AutoModelForSequenceClassification.from_pretrained(folder{options}).eval()
 ids = {reading}
 reward = model(**ids).logits[0, 0]
 ```
@@ -92,6 +92,7 @@ def write_reward_model(
     origin = BaseModelCard.find(base) or BaseModelCard(model=base.name, revision=None)
     template = hashlib.sha256((folder / "chat_template.jinja").read_bytes()).hexdigest()
     dtype = json.loads((folder / "config.json").read_text())["dtype"]
+    as_float32 = {} if dtype == "float32" else {"torch_dtype": "float32"}  # transformers 4.51 knows no `dtype`
     card = RewardModelCard(
         kind="reward model", language=language, pairs=rows, base_model=origin, chat_template_sha256=template
     )
@@ -102,7 +103,7 @@ def write_reward_model(
         settings="\n".join(f"| {name.replace('_', ' ')} | {config[name]} |" for name in _listed(config)),
         train_loss=metrics["train_loss"], template=template, dtype=dtype, reading=_reading(folder),
         limit=_LIMIT.format(limit=config["max_prompt_length"]) if config.get("max_prompt_length") else "",
-        attention="".join(f', {name}="{value}"' for name, value in attention(load_config(folder)).items()),
+        options="".join(f', {name}="{value}"' for name, value in (attention(load_config(folder)) | as_float32).items()),
     )  # fmt: skip
     (folder / "README.md").write_text(text, encoding="utf-8")
 
