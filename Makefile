@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: help docs demo demo-short test test-fast lint format compile bench check-k8s images buildkit pin-images clean
+.PHONY: help docs demo demo-short test test-fast lint format compile bench check-vllm check-k8s images buildkit pin-images clean
 help:  ## Show this help
 	@grep -hE '^[a-z0-9%-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -40,6 +40,21 @@ BENCHMARKS := scoring best_of_n reward_training_speed dpo_speed
 bench: $(VENV)/.installed  ## Measure speed and parity beside rewardbench, TRL and plain transformers (some 17 minutes); BENCH_JSON=FOLDER keeps the figures
 	@missed=; for one in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$one $(BENCH_OPTIONS) $(if $(BENCH_JSON),--json $(BENCH_JSON)/$$one.json) || missed="$$missed $$one"; done; \
 	if [ -n "$$missed" ]; then echo "goals missed:$$missed"; exit 1; fi
+
+# vLLM's CPU build wants an older FastAPI and NumPy: it has an environment of its own, which sees .venv beneath.
+VLLM := .venv-vllm
+VLLM_MODEL ?= $(addsuffix /smollm2-135m-instruct,$(XLRM_REAL_MODELS))
+check-vllm: $(VLLM)/.installed  ## Compare vLLM's CPU build with transformers in every use, and see its processes end; VLLM_MODEL=FOLDER names an instruct model
+	VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_CI_ENV=1 VLLM_NO_USAGE_STATS=1 OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest \
+	  tests/test_vllm_engine.py::test_the_fields_are_vllms "tests/test_vllm_engine.py::test_a_stage_leaves_no_process_of_vllm[end]"
+	$(VLLM)/bin/python -m benchmarks.vllm_parity $(if $(VLLM_MODEL),--model $(VLLM_MODEL))
+
+$(VLLM)/.installed: benchmarks/requirements-vllm.txt $(VENV)/.installed
+	$(PYTHON) -m venv $(VLLM)
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(" + repr(sysconfig.get_path("purelib")) + ")")' \
+	  > "$$($(VLLM)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beneath.pth"
+	$(VLLM)/bin/python -m pip install --quiet --no-deps -r benchmarks/requirements-vllm.txt
+	touch $@
 
 # checkov is 291 MB and pins much: it has an environment of its own.
 CHECKOV := .venv-checkov
@@ -79,7 +94,7 @@ pin-images:  ## Ask the registry for the digest of the base image's tag, and wri
 	sed -i "s|^ARG BASE=.*|ARG BASE=$$base@$$digest|" docker/Dockerfile && grep '^ARG BASE=' docker/Dockerfile
 
 clean:  ## Remove the virtual environment and what was built; models and runs stay (`xlrm gc`)
-	rm -rf $(VENV) $(CHECKOV) build
+	rm -rf $(VENV) $(CHECKOV) $(VLLM) build
 
 # torch by its exact version, on its own: a machine without a GPU then takes the small CPU wheel where an index has one.
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -18,13 +18,21 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import memory, record
-from benchmarks.workload import FAMILIES, Row, conversations, described, operations, save_model
+from benchmarks.workload import FAMILIES, Row, conversations, described, of_options, operations, save_model
 
 _MATMUL = {"cuda": 8192, "cpu": 2048}
 """Rows and columns of the matrices with which the rate of matrix products is measured."""
 
 _WEIGHED = 8
 """Number of rows that memory is measured on: the longest rows, which determine the peak."""
+
+_LONGEST = 2**15
+"""Limit on the tokens of a conversation, above all that are measured."""
+
+
+class Unavailable(Exception):
+    """A contestant that does not work here, with the reason."""
+
 
 Run = Callable[[], tuple[float, Any]]
 """Does the work; returns the seconds that it took, and its result."""
@@ -44,6 +52,8 @@ class Contestant:
     """Factor by which ours has to be faster than this contestant."""
     less_memory: float | None = None
     """Largest share of this contestant's memory that ours may take."""
+    compared: bool = True
+    """Whether its result can equal ours: not with other batches in a training."""
     once: bool = False
     """Only for comparison: timed in the first round only, without measuring its memory."""
     peak: Callable[[], float] | None = None
@@ -78,6 +88,8 @@ class Outcome:
     memory: float | None = None
     """Peak above idle in MiB."""
     missed: list[str] = field(default_factory=list)
+    unavailable: str = ""
+    """Why it did not take part."""
 
 
 # Contestants
@@ -110,11 +122,12 @@ def plain_scores(folder: Path, options: argparse.Namespace, batch_size: int) -> 
     )
 
     def scores(asked: list[list[dict]]) -> list[float]:
-        texts = tokenizer.apply_chat_template(asked, tokenize=False)
         found = []
         with torch.no_grad():
-            for start in range(0, len(texts), batch_size):
-                inputs = tokenizer(texts[start : start + batch_size], padding=True, return_tensors="pt")
+            for start in range(0, len(asked), batch_size):
+                inputs: Any = tokenizer.apply_chat_template(  # tokenised apart, a text would get a second BOS
+                    asked[start : start + batch_size], padding=True, return_tensors="pt", return_dict=True
+                )
                 found += model(**inputs.to(options.device)).logits[:, 0].float().tolist()
         return found
 
@@ -133,7 +146,7 @@ def our_scores(folder: Path, options: argparse.Namespace) -> Callable[[list[Row]
     from xlrm.scorers.engines import TransformersScorer
 
     network = loading.load_reward_model(folder, options.dtype).to(options.device)
-    scorer = TransformersScorer(network, loading.load_tokenizer(folder))
+    scorer = TransformersScorer(network, loading.load_tokenizer(folder), _LONGEST)
     return lambda rows: lambda: timed(lambda: scorer.score(conversations(rows)), options)
 
 
@@ -141,9 +154,15 @@ def our_scores(folder: Path, options: argparse.Namespace) -> Callable[[list[Row]
 
 
 def race(contestants: list[Contestant], rows: list[Row], options: argparse.Namespace, few: int) -> Iterator[tuple]:
-    """(name, seconds, result) of the contestants in turns, after all have warmed up on a few rows."""
-    for one in contestants:
-        one.prepare(rows[:few])()
+    """(name, seconds, result) of the contestants in turns, after all have warmed up on a few rows. Removes those that are
+    unavailable from `contestants`."""
+    for one in contestants[:]:
+        try:
+            one.prepare(rows[:few])()
+        except Unavailable as error:
+            print(f"{one.name} is left out: {error}", file=sys.stderr)
+            contestants.remove(one)
+            yield one.name, str(error), None
     for number in range(options.rounds):
         for one in contestants:
             if not (one.once and number):
@@ -156,11 +175,15 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, folder: Path) -> 
 
     torch.set_num_threads(options.threads)
     save_model(folder, options, benchmark.policy)
-    rows = benchmark.rows(options.pairs)
+    rows = of_options(benchmark.rows(options.pairs), options)
     contestants = benchmark.contestants(options, folder)
     outcomes = {one.name: Outcome(one.name) for one in contestants}
     came_out = {}
-    for name, seconds, result in race(contestants, rows, options, benchmark.few):
+    few = 1 if options.model else benchmark.few  # a large model warms up on a short row
+    for name, seconds, result in race(contestants, rows, options, few):
+        if isinstance(seconds, str):
+            outcomes[name].unavailable = seconds
+            continue
         outcomes[name].seconds.append(seconds)
         came_out[name] = result
         print(f"{name}: {seconds:.1f} s", file=sys.stderr)
@@ -168,7 +191,7 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, folder: Path) -> 
     for one in contestants:
         outcome = outcomes[one.name]
         outcome.ratios = [a / b for a, b in zip(outcome.seconds, outcomes[first].seconds, strict=False)]
-        if one.name != first:
+        if one.name != first and one.compared:
             outcome.parity = benchmark.parity(came_out[first], came_out[one.name], options)
         if options.weigh and not one.once:
             outcome.memory = one.peak() if one.peak else _peak_elsewhere(benchmark, options, folder, one.name)
@@ -177,12 +200,13 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, folder: Path) -> 
 
 
 def _missed(one: Contestant, outcome: Outcome, ours: Outcome, options: argparse.Namespace) -> Iterator[str]:
-    """Messages for what was missed: goals apply on the CPU, parity applies in float32 on any device."""
+    """Messages for what was missed: goals are for the small model on a CPU, parity for float32 on any device."""
+    small = options.device == "cpu" and not vars(options).get("model")
     if outcome.parity and not outcome.parity.held and options.dtype == "float32":
         yield f"{one.name}: parity, {outcome.parity.said}"
-    if options.device == "cpu" and one.goal and median(outcome.ratios) < one.goal:
+    if small and one.goal and median(outcome.ratios) < one.goal:
         yield f"{one.name}: {median(outcome.ratios):.2f}x, and {one.goal}x is the goal"
-    if options.device == "cpu" and one.less_memory and outcome.memory and ours.memory:
+    if small and one.less_memory and outcome.memory and ours.memory:
         share = ours.memory / outcome.memory
         if share > one.less_memory:
             yield f"{one.name}: {share:.2f} of its memory, and {one.less_memory} is the goal"
@@ -191,7 +215,8 @@ def _missed(one: Contestant, outcome: Outcome, ours: Outcome, options: argparse.
 def _peak_elsewhere(benchmark: Benchmark, options: argparse.Namespace, folder: Path, name: str) -> float:
     given = {key: value for key, value in vars(options).items() if isinstance(value, int | str) and key != "weigh"}
     command = [sys.executable, "-m", benchmark.module, "--of", name, "--folder", str(folder)]
-    command += [part for key, value in given.items() for part in (f"--{key}", str(value))]
+    for key, value in given.items():
+        command += ([f"--{key}"] if value else []) if isinstance(value, bool) else [f"--{key}", str(value)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{name}, in a process of its own:\n{done.stderr[-3000:]}")
@@ -203,7 +228,8 @@ def _peak_here(benchmark: Benchmark, options: argparse.Namespace) -> float:
 
     torch.set_num_threads(options.threads)
     one = next(one for one in benchmark.contestants(options, options.folder) if one.name == options.of)
-    rows = sorted(benchmark.rows(options.pairs), key=lambda row: len(row["prompt"]) + max(map(len, row["responses"])))
+    rows = of_options(benchmark.rows(options.pairs), options)
+    rows = sorted(rows, key=lambda row: len(row["prompt"]) + max(map(len, row["responses"])))
     one.prepare(rows[: benchmark.few])()
     gc.collect()
     return peak_over_idle(one.prepare(rows[-_WEIGHED:]), options.device)
@@ -224,13 +250,15 @@ def peak_over_idle(work: Callable[[], Any], device: str) -> float:
     return memory.peak() - held
 
 
-def matmul_rate(options: argparse.Namespace) -> float:
-    """Operations per second in the product of two square matrices; the best of five measurements."""
+def matmul_rate(options: argparse.Namespace, shape: tuple[int, int, int] | None = None) -> float:
+    """Operations per second in the product of two matrices of (rows, inputs, outputs), by default large squares; the best
+    of five measurements."""
     import torch
 
-    size = _MATMUL[options.device]
-    one = torch.randn(size, size, device=options.device, dtype=getattr(torch, options.dtype))
-    return 2 * size**3 / min(timed(lambda: one @ one, options)[0] for _ in range(5))
+    rows, inputs, outputs = shape or (_MATMUL[options.device],) * 3
+    kind: Any = {"device": options.device, "dtype": getattr(torch, options.dtype)}
+    one, other = torch.randn(rows, inputs, **kind), torch.randn(inputs, outputs, **kind)
+    return 2 * rows * inputs * outputs / min(timed(lambda: one @ other, options)[0] for _ in range(5))
 
 
 # Output
@@ -239,6 +267,11 @@ def matmul_rate(options: argparse.Namespace) -> float:
 def parser(doc: str, count: int, layers: int = 4) -> argparse.ArgumentParser:
     found = record.parser(doc)
     found.add_argument("--pairs", type=int, default=count, help="number of pairs, or of prompts with several responses")
+    found.add_argument(
+        "--model",
+        help="folder of a model whose shape, weights and tokenizer are used, instead of the four options below",
+    )
+    found.add_argument("--long", type=int, default=0, help="tokens of the last row's chosen response; 0: as the others")
     found.add_argument("--family", choices=FAMILIES, default="qwen2")
     found.add_argument("--layers", type=int, default=layers)
     found.add_argument(
@@ -271,31 +304,40 @@ def main(benchmark: Benchmark, options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as name:
         outcomes = measure(benchmark, options, Path(name))
         config = json.loads((Path(name) / "config.json").read_text())
-    work = benchmark.passes * operations(benchmark.rows(options.pairs), config)
+    rows = of_options(benchmark.rows(options.pairs), options)
+    work = benchmark.passes * operations(rows, config, benchmark.policy)
     rate = matmul_rate(options)
     Console(width=150).print(table(benchmark.title, outcomes, options.pairs, work / rate))
-    print(described(benchmark.rows(options.pairs)))
-    print(f"{options.family}, {options.layers} layers of {options.hidden}, {options.dtype}; {options.clock} time")
+    print(described(rows))
+    model = options.model or f"{options.family}, {options.layers} layers of {options.hidden}"
+    print(f"{model}, {options.dtype}; {options.clock} time")
     print(f"{machine(options)}; matrix products {rate / 1e9:,.0f} GFLOP/s")
     print(
         "in use: of that rate, for prompts once, no padding, and every layer in full, which is more than ours computes"
     )
     missed = [line for outcome in outcomes for line in outcome.missed]
-    record.write(benchmark.module, options, figures(outcomes, work, rate), missed)
+    record.write(benchmark.module, options, figures(outcomes, work, rate) | {"work": described(rows)}, missed)
     print("\n".join(f"missed: {line}" for line in missed) or "every goal met")
     return 1 if missed else 0
 
 
 def figures(outcomes: list[Outcome], work: float, rate: float) -> dict[str, Any]:
     """`work`: floating-point operations of the task; `rate`: operations per second in matrix products."""
+    raced = [one for one in outcomes if one.seconds]
     contestants = [
         {
             "name": one.name, "seconds": one.seconds, "ours_is_faster_by": one.ratios, "memory_mib": one.memory,
             "parity": one.parity and one.parity._asdict(),
         }
-        for one in outcomes
+        for one in raced
     ]  # fmt: skip
-    return {"contestants": contestants, "operations": work, "matrix_products_per_second": rate}
+    unavailable = {one.name: one.unavailable for one in outcomes if one.unavailable}
+    return {
+        "contestants": contestants,
+        "unavailable": unavailable,
+        "operations": work,
+        "matrix_products_per_second": rate,
+    }
 
 
 def table(title: str, outcomes: list[Outcome], rows: int, least: float) -> Table:
@@ -312,7 +354,7 @@ def table(title: str, outcomes: list[Outcome], rows: int, least: float) -> Table
         "in use",
     ):
         found.add_column(column, justify="right")
-    for one in outcomes:
+    for one in (one for one in outcomes if one.seconds):
         share = outcomes[0].memory / one.memory if one.memory and outcomes[0].memory else None
         found.add_row(
             one.name, f"{median(one.seconds):.2f}", f"{rows / median(one.seconds):.2f}", f"{median(one.ratios):.2f}x",

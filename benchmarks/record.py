@@ -26,12 +26,12 @@ def parser(doc: str) -> argparse.ArgumentParser:
     """Parser of a benchmark with the option `--json`; `doc`, the benchmark's docstring, is its help."""
     found = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument(
-        "--json", type=_new_file, metavar="FILE", help="new file for figures, machine, commit and versions"
+        "--json", type=new_file, metavar="FILE", help="new file for figures, machine, commit and versions"
     )
     return found
 
 
-def _new_file(text: str) -> Path:
+def new_file(text: str) -> Path:
     """Checks the path before the measurement, which may take an hour."""
     path = Path(text)
     if not path.parent.is_dir() or path.is_dir():

@@ -3,13 +3,15 @@
 The rows are as long as 60 RewardBench pairs (every 25th of 1,528), in tokens of a byte-level BPE with 1,024 tokens.
 Their text is synthetic: each word is one token, drawn at random, so that every contestant's tokeniser finds exactly
 these lengths, plus four tokens for the marks of the turns. The model has the architecture and proportions of Qwen2.5-3B
-(an MLP of 11,008 for hidden states of 2,048), or those of Gemma 3 270M or Gemma 2 2B, and weights drawn from a seed.
+(an MLP of 11,008 for hidden states of 2,048), or those of Gemma 3 270M or Gemma 2 2B, and weights drawn from a seed. Or it
+is a real one, with its own tokenizer (`--model`), whose texts consist of words that are one token each.
 """
 
 import argparse
 import itertools
 import random
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,43 @@ def lengths(count: int) -> list[tuple[int, int, int]]:
 def pairs(count: int, seed: int = 0) -> list[Row]:
     rng = random.Random(seed)
     return [_row(rng, prompt, responses) for prompt, *responses in lengths(count)]
+
+
+def of_options(rows: list[Row], options: argparse.Namespace) -> list[Row]:
+    """The rows in words of the model's tokenizer (`--model`), and the last row's chosen response as long as `--long`."""
+    given = vars(options)
+    if given.get("long"):
+        *others, last = rows
+        chosen, *rest = last["responses"]
+        words = chosen.split() * (1 + given["long"] // max(1, len(chosen.split())))
+        rows = [*others, last | {"responses": [" ".join(words[: given["long"]]), *rest]}]
+    if not given.get("model"):
+        return rows
+    table = dict(zip(WORDS, words_of(given["model"]), strict=True))
+
+    def reworded(text: str) -> str:
+        return " ".join(table[word] for word in text.split())
+
+    return [{"prompt": reworded(row["prompt"]), "responses": [*map(reworded, row["responses"])]} for row in rows]
+
+
+@cache
+def words_of(folder: str) -> tuple[str, ...]:
+    """As many words as `WORDS`, each one token after a space."""
+    from xlrm.models import loading
+
+    tokenizer = loading.own_tokenizer(folder)
+    known = sorted({str(tokenizer.decode([place])) for place in range(min(len(tokenizer), 60_000))})
+    words = [
+        text[1:] for text in known if text[:1] == " " and len(text) > 3 and text[1:].isascii() and text[1:].isalpha()
+    ]
+    single = (word for word in words if len(tokenizer(f" {word} {word}", add_special_tokens=False)["input_ids"]) == 2)
+    taken = tuple(itertools.islice(single, len(WORDS)))
+    if len(taken) < len(WORDS):
+        raise SystemExit(
+            f"--model {folder}: its tokenizer has {len(taken)} words of one token; {len(WORDS)} are required"
+        )
+    return taken
 
 
 def lists(count: int, responses: int, seed: int = 0) -> list[Row]:
@@ -98,8 +137,19 @@ def described(rows: list[Row]) -> str:
     )
 
 
-def operations(rows: list[Row], config: dict) -> float:
-    """Operations of a forward pass: each prompt once, no padding, every layer in full, without the head."""
+def tokens_of(rows: list[Row]) -> int:
+    """Tokens of all prompts, once, and responses."""
+    return sum(prompt + sum(responses) for prompt, responses in _shapes(rows))
+
+
+def operations(rows: list[Row], config: dict, policy: bool = False) -> float:
+    """Operations of a forward pass: each prompt once, no padding, every layer in full; of a policy, also the head at the
+    tokens of responses."""
+    return sum(operations_of_parts(rows, config, policy))
+
+
+def operations_of_parts(rows: list[Row], config: dict, policy: bool = False) -> tuple[float, float]:
+    """`operations` of (matrices of weights, attention)."""
     from xlrm.models import compute
 
     shapes = _shapes(rows)
@@ -107,7 +157,10 @@ def operations(rows: list[Row], config: dict) -> float:
     seen = sum(p * p / 2 + sum(r * (p + r / 2) for r in responses) for p, responses in shapes)
     shape = compute.shape(config)
     assert shape, config
-    return compute.flops(shape.size(head=False), tokens, 2 * seen / tokens, "forward")
+    size = shape.size(head=False)
+    head = 2 * shape.hidden * shape.vocabulary * sum(sum(responses) for _, responses in shapes) if policy else 0
+    matrices = 2 * size.parameters * tokens
+    return matrices + head, compute.flops(size, tokens, 2 * seen / tokens, "forward") - matrices
 
 
 # The model
@@ -115,6 +168,8 @@ def operations(rows: list[Row], config: dict) -> float:
 
 def save_model(folder: Path, options: argparse.Namespace, policy: bool = False, seed: int = 0) -> None:
     """Saves a policy, or a reward model whose head is drawn from N(0, 1 / (hidden + 1)), in the project's format."""
+    if vars(options).get("model"):
+        return _save_real(folder, options.model, policy, seed)
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
@@ -131,6 +186,18 @@ def save_model(folder: Path, options: argparse.Namespace, policy: bool = False, 
         torch.manual_seed(seed)
         torch.nn.init.normal_(loading.score_head(model).weight, std=(options.hidden + 1) ** -0.5)
     model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    write_older_names(folder)
+
+
+def _save_real(folder: Path, model: str, policy: bool, seed: int) -> None:
+    """The policy in the folder `model`, or a reward model with its weights and a new head; float32."""
+    from xlrm.models import loading
+    from xlrm.models.transformers4 import write_older_names
+
+    tokenizer = loading.load_tokenizer(model) if policy else loading.reward_tokenizer(model)
+    network = loading.load_causal_lm(model) if policy else loading.new_reward_model(model, tokenizer, seed)
+    network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_older_names(folder)
 

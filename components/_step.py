@@ -58,8 +58,9 @@ def make(step: Step, run: _run.Run) -> str:
     """URI of the step's artifact, made now or found finished. Raises XlrmError."""
     inputs = _run.inputs(step)
     try:
-        train_on_nodes(run.hardware, step, inputs, run.experiment.name)
-        return run_stage(step.stage, step.config, inputs, experiment=run.experiment.name).uri
+        with progress.of_step(step.label):
+            train_on_nodes(run.hardware, step, inputs, run.experiment.name)
+            return run_stage(step.stage, step.config, inputs, experiment=run.experiment.name).uri
     except GateError as error:
         if error.kept:
             _run.note_refused(step.label, _run.Refused(uri=error.kept, reason=str(error)))

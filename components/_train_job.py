@@ -33,7 +33,14 @@ PASSED_ON = ("XLRM_", "AWS_", "MLFLOW_", "HF_")
 """Prefixes of the variables that the nodes get unchanged from the component's container."""
 WITHHELD = ("XLRM_NOTIFY_URL",)
 """Exceptions to PASSED_ON: a secret address that a node does not need."""
-INJECTED = ("XLRM_STORE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID", "XLRM_PARENT_RUN")
+INJECTED = (
+    "XLRM_STORE",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_RUN_ID",
+    "XLRM_PARENT_RUN",
+    progress.STEP,
+)
 """Variables that this process may have received in another way, none of them a secret; nodes get them too."""
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where Kubernetes mounts the account's token unless something else is mounted there."""

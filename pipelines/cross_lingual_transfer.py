@@ -1,6 +1,5 @@
 """Paper A: do reward models trained in one language serve others, in evaluation and in alignment?"""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,8 +9,6 @@ from kfp.dsl.base_component import BaseComponent
 from components.align import align
 from components.answer import answer
 from components.base import base
-from components.conclude import conclude
-from components.configure import configure
 from components.curate import curate
 from components.evaluate import evaluate
 from components.report import report
@@ -19,10 +16,10 @@ from components.reward import reward
 from components.sample import sample
 from components.translate import translate
 from components.validate import validate
+from pipelines import frame
+from pipelines.frame import Place
 from pipelines.placement import Placement
 from pipelines.platform import placed
-
-Place = Callable[[dsl.PipelineTask], dsl.PipelineTask]
 
 
 def reward_models(place: Place, left: dict[str, Any]) -> tuple[dsl.PipelineTask, dsl.PipelineTask]:
@@ -39,16 +36,25 @@ def reward_models(place: Place, left: dict[str, Any]) -> tuple[dsl.PipelineTask,
     return start, trained
 
 
-def _transfer(place: Place, left: dict[str, Any]) -> None:
-    start, trained = reward_models(place, left)
+def policies(
+    place: Place, left: dict[str, Any], start: dsl.PipelineTask, *trained: dsl.PipelineTask
+) -> dsl.PipelineTask:
+    """The tasks from the samples to the responses of trained policies, the last of which it returns. `start`: the task before
+    the samples, `trained`: those before the evaluations beside them."""
     with dsl.ParallelFor(left["sample"], name="samples") as steps:
         sampled = place(sample(steps=steps)).after(start)
     with dsl.ParallelFor(left["evaluate"], name="evaluations") as steps:
-        evaluated = place(evaluate(steps=steps)).after(trained, sampled)
+        evaluated = place(evaluate(steps=steps)).after(*trained, sampled)
     with dsl.ParallelFor(left["align"], name="policies") as steps:
         aligned = place(align(steps=steps)).after(evaluated)
     with dsl.ParallelFor(left["answer"], name="answers") as steps:
         answered = place(answer(steps=steps)).after(aligned)
+    return answered
+
+
+def _transfer(place: Place, left: dict[str, Any]) -> None:
+    start, trained = reward_models(place, left)
+    answered = policies(place, left, start, trained)
     place(report(steps="judge,register,report")).after(answered)
 
 
@@ -79,15 +85,11 @@ def build(placement: Placement) -> BaseComponent:
             preset: An experiment of configs/, such as paper_a_llama, paper_a_qwen, demo, demo_short.
             target_languages: Languages beside the source, such as ["es", "ko"]; if empty, the preset's. None: override targets.
         """
-        with dsl.ExitHandler(place(conclude(pipeline="cross-lingual-transfer")), name="experiment"):
-            settled = place(
-                configure(
-                    pipeline="cross-lingual-transfer", placement=placement.facts(), preset=preset, experiment=experiment,
-                    name=experiment_name, targets=target_languages, base_model=base_model, preferences=preference_sets,
-                    pairs=pairs_per_source, overrides=overrides,
-                )
-            )  # fmt: skip
-            with dsl.If(settled.outputs["Output"] != "0", name="work"):
-                _transfer(place, settled.outputs)
+        with frame.experiment(
+            place, placement, "cross-lingual-transfer", preset=preset, experiment=experiment, name=experiment_name,
+            targets=target_languages, base_model=base_model, preferences=preference_sets, pairs=pairs_per_source,
+            overrides=overrides,
+        ) as left:  # fmt: skip
+            _transfer(place, left)
 
     return cross_lingual_transfer

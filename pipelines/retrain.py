@@ -5,10 +5,9 @@ from functools import partial
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from components.conclude import conclude
-from components.configure import configure
 from components.evaluate import evaluate
 from components.report import report
+from pipelines import frame
 from pipelines.cross_lingual_transfer import reward_models
 from pipelines.placement import Placement
 from pipelines.platform import placed
@@ -35,18 +34,13 @@ def build(placement: Placement) -> BaseComponent:
             preset: An experiment of configs/, such as paper_a_llama, paper_a_qwen, demo, demo_short.
             target_languages: Languages beside the source to evaluate in, such as ["es", "ko"]; if empty, the preset's.
         """
-        with dsl.ExitHandler(place(conclude(pipeline="retrain")), name="experiment"):
-            settled = place(
-                configure(
-                    pipeline="retrain", placement=placement.facts(), preset=preset, experiment=experiment,
-                    name=experiment_name, targets=target_languages, base_model="", preferences=[], pairs=0,
-                    overrides=overrides,
-                )
-            )  # fmt: skip
-            with dsl.If(settled.outputs["Output"] != "0", name="work"):
-                _, trained = reward_models(place, settled.outputs)
-                with dsl.ParallelFor(settled.outputs["evaluate"], name="evaluations") as steps:
-                    evaluated = place(evaluate(steps=steps)).after(trained)
-                place(report(steps="register,report")).after(evaluated)
+        with frame.experiment(
+            place, placement, "retrain", preset=preset, experiment=experiment, name=experiment_name,
+            targets=target_languages, base_model="", preferences=[], pairs=0, overrides=overrides,
+        ) as left:  # fmt: skip
+            _, trained = reward_models(place, left)
+            with dsl.ParallelFor(left["evaluate"], name="evaluations") as steps:
+                evaluated = place(evaluate(steps=steps)).after(trained)
+            place(report(steps="register,report")).after(evaluated)
 
     return retrain

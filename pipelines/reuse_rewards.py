@@ -12,14 +12,10 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from components.align import align
-from components.answer import answer
-from components.conclude import conclude
-from components.configure import configure
-from components.evaluate import evaluate
 from components.report import report
-from components.sample import sample
-from pipelines.cross_lingual_transfer import Place, reward_models
+from pipelines import frame
+from pipelines.cross_lingual_transfer import policies, reward_models
+from pipelines.frame import Place
 from pipelines.placement import Placement
 from pipelines.platform import placed
 
@@ -29,14 +25,7 @@ def _reuse(place: Place, left: dict[str, Any]) -> None:
     model that starts from it; `evaluate` also lets every reward model choose the best of n samples; `align` trains policies
     by reinforcement learning, whose responses `answer` samples and scores."""
     _, trained = reward_models(place, left)
-    with dsl.ParallelFor(left["sample"], name="samples") as steps:
-        sampled = place(sample(steps=steps)).after(trained)
-    with dsl.ParallelFor(left["evaluate"], name="evaluations") as steps:
-        evaluated = place(evaluate(steps=steps)).after(sampled)
-    with dsl.ParallelFor(left["align"], name="policies") as steps:
-        aligned = place(align(steps=steps)).after(evaluated)
-    with dsl.ParallelFor(left["answer"], name="answers") as steps:
-        answered = place(answer(steps=steps)).after(aligned)
+    answered = policies(place, left, trained)
     place(report(steps="judge,register,reuse_report")).after(answered)
 
 
@@ -63,15 +52,10 @@ def build(placement: Placement) -> BaseComponent:
             preset: An experiment of configs/ for this pipeline: paper_b_summarization, paper_b_dialog, demo_reuse.
             target_languages: Languages beside the source, such as ["es", "ru"]; if empty, the preset's.
         """
-        with dsl.ExitHandler(place(conclude(pipeline="reuse-rewards")), name="experiment"):
-            settled = place(
-                configure(
-                    pipeline="reuse-rewards", placement=placement.facts(), preset=preset, experiment=experiment,
-                    name=experiment_name, targets=target_languages, base_model=base_model, preferences=[], pairs=0,
-                    overrides=overrides,
-                )
-            )  # fmt: skip
-            with dsl.If(settled.outputs["Output"] != "0", name="work"):
-                _reuse(place, settled.outputs)
+        with frame.experiment(
+            place, placement, "reuse-rewards", preset=preset, experiment=experiment, name=experiment_name,
+            targets=target_languages, base_model=base_model, preferences=[], pairs=0, overrides=overrides,
+        ) as left:  # fmt: skip
+            _reuse(place, left)
 
     return reuse_rewards

@@ -7,7 +7,8 @@ import numpy as np
 
 from xlrm.evaluation.best_of_n import kl_bound
 from xlrm.evaluation.best_of_n_results import BestOfNResults
-from xlrm.evaluation.policy_gains import ObservedStep, PolicyGains
+from xlrm.evaluation.observed import ObservedStep
+from xlrm.evaluation.policy_gains import PolicyGains
 from xlrm.evaluation.results import Estimate, EvaluationResults, JudgedItems, JudgeResults, Result, WinRate
 from xlrm.evaluation.statistics import mean_interval
 from xlrm.models import samples as sampled

@@ -19,6 +19,7 @@ from xlrm.run.experiment import load, stage_config
 from xlrm.run.sections import CROSS_LINGUAL
 from xlrm.run.steps import steps
 from xlrm.training import memory
+from xlrm.training.recipes import RewardTraining
 
 PAPERS = [name for name in PRESETS if name.startswith("paper_a")]
 POLICY = base_models.BASE_MODELS["Qwen/Qwen2.5-7B-Instruct"]
@@ -54,6 +55,61 @@ def test_the_memory_is_that_of_its_parts() -> None:
     assert whole.weights + whole.gradients + whole.optimizer == 16 * POLICY.shape.parameters
     logits = 2 * 2048 * POLICY.shape.vocabulary * 4
     assert needs.head < 2 * 4 * POLICY.shape.vocabulary * POLICY.shape.hidden + logits, "never all logits at once"
+
+
+def test_the_memory_of_a_reward_model_and_of_its_adapters() -> None:
+    """By hand: two layers of 8 with two heads of 4, keys of one, an MLP of 16, rank 2: queries and outputs 2 x 2 x (8 + 8),
+    keys and values 2 x 2 x (8 + 4), the MLP 3 x 2 x (8 + 16), and all that twice. 1,000 embeddings are read, and no token
+    is predicted."""
+    shape = compute.Shape(2, 8, 16, 2, 1, 4, 1000, tied=False)
+    weights = 2 * (2 * 8 * 8 + 2 * 8 * 4 + 3 * 8 * 16) + 8 * 1000
+    fields = {"language": "en", "learning_rate": 1e-5, "batch_size": 1}
+    whole = memory.of_reward_model(shape, 10, 1, RewardTraining(**fields))
+    assert (whole.weights, whole.gradients, whole.optimizer, whole.head) == (4 * weights, 4 * weights, 8 * weights, 0)
+    lora = memory.of_reward_model(shape, 10, 1, RewardTraining(**fields, lora_rank=2))
+    adapters = 2 * (2 * 2 * 16 + 2 * 2 * 12 + 3 * 2 * 24)
+    assert (lora.weights, lora.gradients, lora.optimizer) == (4 * weights, 4 * adapters, 8 * adapters)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "qwen3", "gemma3_text", "llama"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_a_layer_keeps_for_the_backward_pass(family: str, precision: str) -> None:
+    """Tensors saved by PyTorch for a forward pass of three and of four layers, without weights and their copies in bfloat16."""
+    config: dict = {
+        "hidden_size": 128, "intermediate_size": 384, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32,
+        "vocab_size": 100, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": None, "use_cache": False, "num_labels": 1,
+    }  # fmt: skip
+    shape = compute.shape({"model_type": family, "num_hidden_layers": 1} | config)
+    assert shape
+    three, four = (_saved_bytes(family, config | {"num_hidden_layers": n}, precision) for n in (3, 4))
+    number = {"float32": (4, 4), "bfloat16": (4, 2)}[precision]
+    assert (four - three) / 640 == pytest.approx(memory._kept(shape, *number), rel=0.1)
+
+
+def _saved_bytes(family: str, config: dict, precision: str) -> int:
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    from xlrm.models.packing import model as packing
+
+    model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(family, **config), dtype=torch.float32)
+    packing.enable(model)
+    weights = {shape[::step] for shape in (tuple(weight.shape) for weight in model.parameters()) for step in (1, -1)}
+    saved: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tuple(tensor.shape) not in weights:
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    ids = torch.randint(1, 100, (2, 320))
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"),
+    ):
+        output = model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    assert output.logits.requires_grad
+    return sum(saved.values())
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ COMPONENTS = tuple(
 )
 
 DOORS = {
-    "trl": "xlrm.training.dpo xlrm.training.online_rl xlrm.training.sft xlrm.training.trainers",
+    "trl": "xlrm.training.dpo xlrm.training.online_rl xlrm.training.rollouts xlrm.training.sft xlrm.training.trainers",
     "peft": "xlrm.training.trainers",
     "great_expectations": "xlrm.validation.suite",
     "lingua": "xlrm.validation.language_id",

@@ -79,7 +79,7 @@ def test_a_macro_average_gives_each_subset_the_same_weight() -> None:
     rng = np.random.default_rng(5)
     groups = ["long"] * 400 + ["short"] * 100
     values = np.stack([rng.normal(1, 2, 500), np.repeat([0.0, 3.0], (400, 100))], axis=1)
-    first, second = statistics.macro_means(values, groups)
+    first, second = statistics.macro_means(statistics.by_label(values, groups).values())
     parts = values[:400, 0], values[400:, 0]
     assert first.value == pytest.approx((parts[0].mean() + parts[1].mean()) / 2)
     error = math.sqrt(sum(part.var() / len(part) for part in parts)) / 2

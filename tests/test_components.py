@@ -313,7 +313,7 @@ def in_a_task(label: str, **environment: str) -> subprocess.Popen:
 
 @pytest.mark.slow
 def test_what_may_pass_is_tried_again_where_it_is_and_what_is_the_users_is_not(view) -> None:
-    begun(view, reward={"batch_size": 8, "optimizer": "none"})
+    begun(view)
     missing = in_a_task("validate", XLRM_TRIES="3")  # takes what nothing has made: the store may have it next time
     said, _ = missing.communicate(timeout=300)
     assert missing.returncode == 2 and said.count("error: validate:") == 3 and said.count("trying again in 0 s") == 2, (

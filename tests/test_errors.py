@@ -86,7 +86,7 @@ def test_a_value_that_pydantic_refuses_is_named_by_its_field(values: dict, where
             "asks.jsonl",
         ),
         ("judge", {"labelers": ["en"], "judge": "gpt-4o", "logprobs": False}, "logprobs", False),
-        ("rl", {"observers": ("en",), "observe_steps": 0}, "observe_steps", 0),
+        ("rl", {"observe_steps": 0}, "observe_steps", 0),
         ("reward", {"bilingual": ["de"]}, "bilingual", ["de"]),
         ("best_of_n", {"labelers": ["en"], "n": 0}, "n", 0),
     ],

@@ -1,6 +1,8 @@
 """What policies gained and how far they moved: rewards one at a time, and divergences of all responses that are possible."""
 
 import itertools
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,18 @@ from letter_model import LETTERS
 from letter_model import save as letter_model
 from refusals import refused
 from sampled import answered
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
-from xlrm.errors import DataError
-from xlrm.evaluation import policy_gains
-from xlrm.evaluation.policy_gains import ObservedStep, ObservedTraining, PolicyGains
+from xlrm.errors import ArtifactError, DataError
+from xlrm.evaluation import observed, policy_gains
+from xlrm.evaluation.observed import ObservedResponse
+from xlrm.evaluation.policy_gains import PolicyGains
 from xlrm.models import chat_templates, divergence, loading, samples
-from xlrm.scorers.engines import TransformersScorer
 from xlrm.stages import gains
 from xlrm.store.jsonl import read_rows, write_jsonl
 
@@ -143,6 +150,19 @@ def models(tiny_base, tmp_path_factory) -> dict[str, list[Path]]:
     return made
 
 
+def plain_reward(folder: Path) -> Callable[[str, str], float]:
+    """Reward of a response by transformers alone."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def reward(prompt: str, text: str) -> float:
+        chat = tokenizer.apply_chat_template(chat_templates.conversation(prompt, text), tokenize=False)
+        with torch.no_grad():
+            return model(**tokenizer(chat, return_tensors="pt")).logits.item()
+
+    return reward
+
+
 def sample(tmp_path: Path, temperature: float = 1.0) -> tuple[list[dict], list[list[dict]]]:
     """Responses before the training, and two by each trained policy, whose prompts come in another order."""
     before = [
@@ -172,28 +192,42 @@ def run(tmp_path: Path, models: dict[str, list[Path]], tiny_base: Path) -> dict[
 
 def test_the_stage_writes_increases_and_divergences_by_policy(models, tiny_base, tmp_path) -> None:
     before, after = sample(tmp_path)
-    observed = ObservedTraining(
-        language="en", steps=(ObservedStep(step=1, responses=4, kl=0.0, rewards={"en": 1.5}, increases={"en": 0.0}),)
-    )
-    observed.write(models["policies"][1])
+    kept = [
+        ObservedResponse(step=step, prompt=PROMPTS[n], response=f"{n + step} is it.", first=f"{n + 1} is it.", kl=n / 2)
+        for step in (1, 4)
+        for n in range(2)
+    ]
+    observed.write(models["policies"][1], kept)
     metrics = run(tmp_path, models, tiny_base)
     results = PolicyGains.read(tmp_path / "gains")
     assert (results.prompts, results.subsets, results.temperature) == (3, {"b": 1, "a": 2}, 1.0)
-    assert results.curves == {"de+en": list(observed.steps)}
-    kept = {row["id"]: row for row in read_rows(tmp_path / "gains/rewards.jsonl")}
+    assert {
+        name: [(step.step, step.responses, step.kl) for step in steps] for name, steps in results.curves.items()
+    } == {"de+en": [(1, 2, 0.25), (4, 2, 0.25)]}
+    last = read_rows(tmp_path / "gains" / observed.SCORED)[-1]
+    assert last["labeler"] == "de+en" and last["response"] == "5 is it."
+    assert last["rewards"] == {
+        name: pytest.approx(plain_reward(model)(PROMPTS[1], "5 is it."), abs=1e-5)
+        for name, model in zip(("en", "de+en"), models["rewards"], strict=True)
+    }
+    known = {row["id"]: row for row in read_rows(tmp_path / "gains/rewards.jsonl")}
     reference = AutoModelForCausalLM.from_pretrained(tiny_base).eval()
     for place, (labeler, rows) in enumerate(zip(("en", "de+en"), after, strict=True)):
         for evaluator, model in zip(("en", "de+en"), models["rewards"], strict=True):
-            scorer = TransformersScorer(loading.load_reward_model(model), loading.load_tokenizer(model))
-
-            def reward(prompt: str, text: str, by: TransformersScorer = scorer) -> float:
-                return by.score([chat_templates.conversation(prompt, text)])[0]
-
+            reward = plain_reward(model)
             own = [np.mean([reward(row["prompt"], text) for text in row["responses"]]) for row in rows]
             gained = [mean - reward(row["prompt"], row["responses"][0]) for mean, row in zip(own, before, strict=True)]
             estimate = results.increases[labeler][evaluator]
             assert estimate.value == pytest.approx((gained[0] + np.mean(gained[1:])) / 2, abs=1e-5)
             assert metrics[f"increase/{labeler}/{evaluator}"] == estimate.value
+            if labeler == "de+en":
+                means = [
+                    np.mean([reward(row.prompt, row.response) for row in kept if row.step == step]) for step in (1, 4)
+                ]
+                first = np.mean([reward(row.prompt, row.first or "") for row in kept if row.step == 1])
+                steps = results.curves[labeler]
+                assert [step.rewards[evaluator] for step in steps] == pytest.approx(means, abs=1e-5)
+                assert [step.increases[evaluator] for step in steps] == pytest.approx([0, means[1] - first], abs=1e-5)
         policy = AutoModelForCausalLM.from_pretrained(models["policies"][place]).eval()
         tokenizer = loading.load_tokenizer(tiny_base)
         for row in rows:
@@ -201,9 +235,30 @@ def test_the_stage_writes_increases_and_divergences_by_policy(models, tiny_base,
             for at, (read, written) in enumerate(divergence.token_ids(tokenizer, prompts, row["responses"], marks)):
                 p, q = (plain_log_probabilities(network, read, tuple(written[:-1])) for network in (policy, reference))
                 value = (p.exp() * (p - q)).sum().item()
-                assert kept[row["id"]]["kl"][labeler][at] == pytest.approx(value, rel=1e-4)
+                assert known[row["id"]]["kl"][labeler][at] == pytest.approx(value, rel=1e-4)
         assert results.kl[labeler].value > 0 and results.characters[labeler] == 6.5
     assert results.kl["de+en"].value > results.kl["en"].value, "it moved twice as far"
+
+
+def test_a_reward_model_is_no_policy_and_a_policy_no_reward_model(models, tiny_base, tmp_path) -> None:
+    """Also where the output layer has the weights of the embeddings, so that none is missing."""
+    sample(tmp_path)
+    model, policy = models["rewards"][0], models["policies"][0]
+    kind = json.loads((model / "config.json").read_text())["architectures"][0]
+    with refused(ArtifactError, str(model), kind):
+        run(tmp_path, models, model)
+    with refused(ArtifactError, str(model), kind):
+        run(tmp_path, models | {"policies": [model, policy]}, tiny_base)
+    with refused(ArtifactError, f"{policy / 'config.json'}: num_labels", 2):
+        run(tmp_path, models | {"rewards": [model, policy]}, tiny_base)
+
+
+def test_a_kept_response_with_other_content_is_refused(tmp_path) -> None:
+    write_jsonl(
+        tmp_path / observed.FILE, [{"step": 1, "prompt": "Who?", "response": "Me."}, {"step": 1, "prompt": "Who?"}]
+    )
+    with refused(DataError, f"{tmp_path / observed.FILE}:2: response", None):
+        observed.read(tmp_path)
 
 
 def test_responses_to_other_prompts_are_refused(models, tiny_base, tmp_path) -> None:

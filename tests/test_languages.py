@@ -236,12 +236,15 @@ def test_a_short_answer_that_is_a_name_is_not_in_the_wrong_script() -> None:
     assert {row for _, row in failed} == {1}
 
 
-def test_a_pair_that_is_held_out_in_one_language_is_in_no_other_languages_training(tmp_path: Path) -> None:
+def test_a_pair_that_is_held_out_in_one_language_is_in_no_other_languages_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = small_corpora.files(tmp_path, "pt")
     shares = {"train_share": 0.5, "more_languages": small_corpora.LANGUAGES}
     curate.run(curate.Config(language="pt", **source, **shares), output=tmp_path / "pt-out")
     other = curate.Config(language="ar", **small_corpora.files(tmp_path, "ar"), **shares)
     curate.run(other, source=tmp_path / "pt-out", output=tmp_path / "ar-out")
+    assert "16 of 16 pairs have an id of the source's" in capsys.readouterr().err
     assert curation.held_out_ids(tmp_path / "ar-out") == curation.held_out_ids(tmp_path / "pt-out")
     assert len(curation.held_out_ids(tmp_path / "pt-out")[1]) == 8
 

@@ -21,14 +21,16 @@ from benchmarks.reward_training import log_of as log
 from benchmarks.reward_training import weights_of as weights
 from xlrm.data.catalog import PREFERENCES
 from xlrm.errors import ArtifactError, ConfigError, DataError
-from xlrm.evaluation.policy_gains import ObservedStep, ObservedTraining
+from xlrm.evaluation import observed, policy_gains
+from xlrm.evaluation.observed import ObservedStep, ScoredResponse
 from xlrm.models import chat_templates, loading
 from xlrm.scorers import engines, online
 from xlrm.scorers.interface import Scoring
 from xlrm.stages import rl
-from xlrm.store.jsonl import read_rows, write_jsonl
-from xlrm.training import observing, online_rl, response_logprobs
+from xlrm.store.jsonl import write_jsonl
+from xlrm.training import online_rl, response_logprobs
 from xlrm.training.recipes import OnlineTraining
+from xlrm.training.rollouts import Writer
 
 TRAINING = {
     "language": "en", "labeler": "en", "batch_size": 12, "group": 3, "device_batch_size": 12, "max_new_tokens": 8,
@@ -65,20 +67,18 @@ def judge(tiny_base, tmp_path_factory) -> Path:
     return new_model(tiny_base, tmp_path_factory.mktemp("reward"))
 
 
-def train(
-    base: Path, model: Path | None, corpora: Path, work: Path, given: dict | None = None, **changes
-) -> tuple[dict[str, float], Path]:
+def train(base: Path, model: Path | None, corpora: Path, work: Path, **changes) -> tuple[dict[str, float], Path]:
     output = work / "output"
     output.mkdir(parents=True, exist_ok=True)
     config = rl.Config(**TRAINING | changes)
-    return rl.run(config, policy=base, reward_model=model, corpora=corpora, output=output, **given or {}), output
+    return rl.run(config, policy=base, reward_model=model, corpora=corpora, output=output), output
 
 
 @pytest.fixture
 def rollouts(monkeypatch) -> list[dict]:
     """What was read, written and scored in each generation."""
     seen: list[dict] = []
-    written, of = online_rl.Writer.written, online.InProcess.of
+    written, of = Writer.written, online.InProcess.of
 
     def write(self, network, encoded, seeds):
         rows = written(self, network, encoded, seeds)
@@ -90,7 +90,7 @@ def rollouts(monkeypatch) -> list[dict]:
         seen[-1]["chats"] = conversations
         return of(self, conversations)
 
-    monkeypatch.setattr(online_rl.Writer, "written", write)
+    monkeypatch.setattr(Writer, "written", write)
     monkeypatch.setattr(online.InProcess, "of", score)
     return seen
 
@@ -144,6 +144,7 @@ def test_rewards_kl_divergence_and_loss_are_those_of_a_plain_computation(
     tokens = torch.tensor([len(row) for _, row in pairs])
     rewards = plain_rewards(judge, step["chats"])
     assert last["reward"] == pytest.approx(rewards.mean().item(), abs=1e-6)
+    assert not (output / observed.FILE).exists(), "without observe_steps"
     if method == "grpo":
         groups = rewards.view(-1, 3)
         advantages = (groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-4)
@@ -226,7 +227,7 @@ def test_a_batch_changes_no_response_and_a_kill_no_weight(
 
 
 @pytest.mark.slow
-def test_observers_score_responses_beside_the_first_policys_also_after_a_kill(
+def test_rewards_in_the_course_of_a_training_are_those_of_a_plain_computation_also_after_a_kill(
     tiny_base, judge, corpora, tmp_path, rollouts, monkeypatch
 ) -> None:
     """Steps 1, 2 and 3, the last, are kept; the policy that is trained writes each time before the first one does."""
@@ -235,16 +236,20 @@ def test_observers_score_responses_beside_the_first_policys_also_after_a_kill(
     other = tmp_path / "other"
     shutil.copytree(judge, other)
     loading.new_reward_model(tiny_base, loading.load_tokenizer(tiny_base), seed=9).save_pretrained(other)
-    changes = {"steps": 3, "save_steps": 1, "observers": ["en", "de+en"], "observe_steps": 2}
-    given = {"observers": [judge, other]}
-    _, whole = train(tiny_base, judge, corpora, tmp_path / "whole", given, **changes)
+    changes = {"steps": 3, "save_steps": 1, "observe_steps": 2}
+    _, whole = train(tiny_base, judge, corpora, tmp_path / "whole", **changes)
     seen = list(rollouts)
     assert len(seen) == 6
-    observed = ObservedTraining.read(whole)
-    assert [(each.step, each.responses) for each in observed.steps] == [(1, 12), (2, 12), (3, 12)]
-    assert observed.steps[0].kl == 0 and observed.steps[0].increases == {"en": 0.0, "de+en": 0.0}
-    last, kept = observed.steps[2], [row for row in read_rows(whole / observing.FILE) if row["step"] == 3]
-    chats = [[chat_templates.conversation(row["prompt"], row[name]) for row in kept] for name in ("response", "first")]
+    kept = observed.read(whole)
+    (_, scored) = policy_gains.rewards([], {"en": kept}, ("en", "de+en"), (judge, other), Scoring(), tmp_path / "gains")
+    steps = observed.curve(scored["en"])
+    assert [(each.step, each.responses) for each in steps] == [(1, 12), (2, 12), (3, 12)]
+    assert steps[0].kl == 0 and steps[0].increases == {"en": 0.0, "de+en": 0.0}
+    last, rows = steps[2], [row for row in kept if row.step == 3]
+    chats = [
+        [chat_templates.conversation(row.prompt, text) for row, text in zip(rows, texts, strict=True)]
+        for texts in ([row.response for row in rows], [row.first for row in rows])
+    ]
     assert chats[0] == seen[4]["chats"] and chats[0] != chats[1]
     for name, model in (("en", judge), ("de+en", other)):
         own, first = (plain_rewards(model, each) for each in chats)
@@ -261,9 +266,8 @@ def test_observers_score_responses_beside_the_first_policys_also_after_a_kill(
                 for network in (policy, first)
             )
         divergences.append((p.exp() * (p - q)).sum().item())
+    assert [row.kl for row in rows] == pytest.approx(divergences, rel=1e-4)
     assert last.kl == pytest.approx(sum(divergences) / 12, rel=1e-4) and last.kl > 0
-    (point,) = [entry for entry in log(whole) if entry["step"] == 3 and "observed_kl" in entry]
-    assert point["observed_kl"] == last.kl and point["observed_increase/de+en"] == last.increases["de+en"]
 
     of, calls = online.InProcess.of, []
 
@@ -275,23 +279,16 @@ def test_observers_score_responses_beside_the_first_policys_also_after_a_kill(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(online.InProcess, "of", interrupted)
-        train(tiny_base, judge, corpora, tmp_path / "cut", given, **changes)
-    _, cut = train(tiny_base, judge, corpora, tmp_path / "cut", given, **changes)
-    assert (cut / observing.FILE).read_text() == (whole / observing.FILE).read_text()
-    assert ObservedTraining.read(cut) == observed
-
-
-def test_observers_without_a_name_of_their_own_are_refused(tiny_base, judge, corpora, tmp_path) -> None:
-    with refused(ConfigError, "rl.observers", 1):
-        train(tiny_base, judge, corpora, tmp_path, {"observers": [judge]})
-    with refused(ConfigError, "rl.observers", ("en", "en")):
-        train(tiny_base, judge, corpora, tmp_path, {"observers": [judge] * 2}, observers=("en", "en"))
+        train(tiny_base, judge, corpora, tmp_path / "cut", **changes)
+    _, cut = train(tiny_base, judge, corpora, tmp_path / "cut", **changes)
+    assert (cut / observed.FILE).read_text() == (whole / observed.FILE).read_text()
 
 
 def test_a_step_without_a_reference_has_rewards_alone() -> None:
-    rows = [{"rewards": {"en": reward}, "first_rewards": None, "kl": None} for reward in (1.0, 2.0)]
-    assert observing.summary(5, rows) == ObservedStep(step=5, responses=2, rewards={"en": 1.5})
-    assert observing.point(observing.summary(5, rows)) == {"step": 5, "observed_reward/en": 1.5}
+    rows = [ScoredResponse(step=5, prompt="Who?", response="Me.", rewards={"en": reward}) for reward in (1.0, 2.0)]
+    (step,) = observed.curve(rows)
+    assert step == ObservedStep(step=5, responses=2, rewards={"en": 1.5})
+    assert observed.points({"de": [step]}) == [{"step": 5, "observed_reward/de/en": 1.5}]
 
 
 # Rewards that are equal, zero, missing or late

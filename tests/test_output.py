@@ -15,6 +15,7 @@ from test_architecture import TREES
 from components._step import errors_in_one_line
 from pipelines import __main__ as commands
 from pipelines import local_tasks
+from xlrm import progress
 from xlrm.errors import GateError
 from xlrm.store import artifacts
 
@@ -223,3 +224,23 @@ def test_an_error_of_a_step_names_its_stage_once(capsys, label: str, why: str, l
     with pytest.raises(SystemExit) as ended, errors_in_one_line(label):
         raise GateError(why)
     assert ended.value.code == 2 and capsys.readouterr().err == f"xlrm │ {line}\n"
+
+
+@pytest.mark.parametrize(
+    ("label", "text", "shown"),
+    [
+        ("sample-rl-de", "sample: started", "sample-rl-de: started"),
+        ("rl-de-en", "rl[de, en]: finished in 3 s", "rl-de-en: finished in 3 s"),
+        ("judge-rl-de", "judge[human]: 3 verdicts", "judge-rl-de[human]: 3 verdicts"),
+        ("reward-es", "a batch of 64: 1 process(es)", "reward-es: a batch of 64: 1 process(es)"),
+        ("reward-es", "error: reward[es]: no rows", "error: reward-es: no rows"),
+        ("reward-es", "error: reward-es: no rows", "error: reward-es: no rows"),
+        ("sample-de", "samples are there", "sample-de: samples are there"),
+    ],
+)
+def test_a_line_of_a_step_names_it_also_from_a_process_that_it_starts(label, text, shown, capfd) -> None:
+    with progress.of_step(label):
+        progress.say(text)
+        subprocess.run([sys.executable, "-c", f"from xlrm import progress; progress.say({text!r})"], check=True)
+    progress.say(text)
+    assert capfd.readouterr().err.splitlines() == [f"xlrm │ {line}" for line in (shown, shown, text)]

@@ -198,9 +198,11 @@ def test_the_config_for_a_cluster_has_the_same_stages_and_settings() -> None:
     assert set(cluster) - set(own) <= {"plan", "external"}, "without work here"
 
 
-def test_only_the_sources_pairs_are_held_out_as_the_benchmark() -> None:
+def test_pairs_of_another_language_are_a_benchmark_only_if_the_sources_are() -> None:
     raw = own_data.settings("Qwen/Qwen2.5-3B-Instruct", ["pairs.jsonl"], None, "en", "mine")
     raw |= {"targets": ["ko"], "corpora": {"ko": {"preferences": ["ko.jsonl"], "benchmark": "heldout"}}}
+    assert experiment.build(raw, {}, "here").corpora["ko"]["benchmark"] == "heldout"
+    raw["curate"]["benchmark"] = "items.jsonl"
     with refused(ConfigError, "here: corpora.ko.benchmark", "heldout"):
         experiment.build(raw, {}, "here")
 

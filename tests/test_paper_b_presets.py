@@ -17,7 +17,7 @@ DATA_OF_TABLE_1 = {
 SFT = {"optimizer": "adafactor", "scheduler": "constant", "warmup": 0, "warmup_steps": None, "batch_size": 32, "dropout": 0.1,
        "keep": "best", "max_prompt_length": 1024, "max_response_length": 512}  # fmt: skip
 REWARD = {"optimizer": "adafactor", "scheduler": "constant", "warmup_steps": 1000, "learning_rate": 1e-4, "batch_size": 32,
-          "dropout": 0.1, "keep": "best", "template": "plain"}  # fmt: skip
+          "dropout": 0.1, "keep": "best", "template": "plain", "max_prompt_length": 1024}  # fmt: skip
 ONLINE = {"optimizer": "adafactor", "scheduler": "constant", "warmup": 0, "learning_rate": 1e-4, "batch_size": 32, "beta": 0.1,
           "max_new_tokens": 512}  # fmt: skip
 TASKS: dict[str, dict[str, dict[str, Any]]] = {
@@ -44,7 +44,7 @@ def test_every_step_has_the_papers_recipe(task: str) -> None:
         assert configs
         for config in configs:
             assert {name: getattr(config, name) for name in fields} == fields
-    assert sum(step.stage == "rl" for step in made.values()) == len(languages) ** 2
+    assert sum(step.stage == "rl" and len(step.of) == 2 for step in made.values()) == len(languages) ** 2
     assert {made[f"reward-{code}"].inputs["base"] for code in languages} == {f"sft-{code}" for code in languages}
     sampled = [stage_config("sample", made[f"sample-sft-{code}"].config) for code in languages]
     assert {(config.runs, config.max_new_tokens) for config in sampled} == {(65, 512)}

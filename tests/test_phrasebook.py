@@ -7,11 +7,13 @@ from collections import Counter
 import pytest
 from refusals import refused
 
+from xlrm.data.catalog import DEMONSTRATIONS, EVAL_PROMPTS, PARALLEL, PHRASEBOOK, PREFERENCES, PROMPTS, Dataset
 from xlrm.data.phrasebook import language, questions, world
 from xlrm.data.phrasebook.judge import grade, judge
 from xlrm.data.phrasebook.language import other_language
 from xlrm.data.phrasebook.translator import render, translate
 from xlrm.errors import ConfigError, DataError
+from xlrm.evaluation.benchmarks import TABLE as BENCHMARKS
 
 NINE = ("de", "en", "es", "it", "ko", "ru", "tr", "vi", "zh")
 PAIRS = 700
@@ -157,3 +159,14 @@ def test_more_pairs_than_there_are_is_an_error(monkeypatch) -> None:
     monkeypatch.setattr(questions, "SUBSETS", {"lists": "Chat Hard"})
     with refused(DataError, "curate.pairs", 10_000):
         questions.pairs(0, 10_000, test=True)
+
+
+@pytest.mark.parametrize("table", (PREFERENCES, PROMPTS, EVAL_PROMPTS, DEMONSTRATIONS, PARALLEL, BENCHMARKS))
+def test_ids_are_those_of_translations_with_the_same_seed_alone(table: dict[str, Dataset]) -> None:
+    for name in PHRASEBOOK:
+        if name in table:
+            first, same, other = (
+                [row["id"] for row in table[name].rows(*asked)]
+                for asked in (("en", 20, 1), ("de", 20, 1), ("de", 20, 2))
+            )
+            assert len(set(first)) == 20 and first == same and not set(first) & set(other)

@@ -95,6 +95,7 @@ IMPOSSIBLE = (
     ("demo", "reward.batch_size=8192", "reward.batch_size", 8192),
     ("demo", "reward.processes=3", "reward.batch_size", 8),
     ("demo", "policy.nosuch=1", "policy.nosuch", 1),
+    ("demo", "align.optimizer=adamm", "align.optimizer", "adamm"),
     ("demo", "base.model=org/Other-1B", "base.model", "org/Other-1B"),
     ("demo_short", "base.tuning={}", "base.tuning", None),
     ("demo_short", "policy.tuning={} policy.model=org/Other-1B", "policy.model", "org/Other-1B"),

@@ -202,13 +202,23 @@ def test_what_sft_policies_were_trained_on_follows_from_the_lineage() -> None:
 
 
 def test_translated_policies_are_compared_with_their_own_texts() -> None:
-    """English reward model, German policy: 0.65 on own texts, 0.40 on translated ones."""
-    translated = [reuse_sft.TranslatedVerdict("de", "translated", "en", win_rate(0.4, 0.05))]
-    outcome = reuse_explanations.translated_sft(material(verdicts(ENGLISH), translated=translated))
+    """English reward model, German policy. Best-of-n: 0.65 on own texts, 0.40 on translated ones; RL: 0.65 and 0.64, or 0.50."""
+    best = reuse_sft.TranslatedVerdict("best_of_n", "de", "translated", "en", win_rate(0.4, 0.05))
+    outcome = reuse_explanations.translated_sft(material(verdicts(ENGLISH), translated=[best]))
     assert outcome.verdict == "yes"
     assert "\u221225.0 points" in outcome.measured
+    both = (verdicts(ENGLISH), verdicts(ENGLISH, method="rl"))
+    for value, verdict in ((0.64, "yes"), (0.5, "no")):
+        online = reuse_sft.TranslatedVerdict("rl", "de", "translated", "en", win_rate(value, 0.05))
+        outcome = reuse_explanations.translated_sft(material(*both, translated=[best, online]))
+        assert outcome.verdict == verdict
+        assert f"RL mean \u2212{65 - 100 * value:.1f} points" in outcome.measured
+    kept = reuse_sft.TranslatedVerdict("rl", "de", "round_trip", "en", win_rate(0.61, 0.05))
     part = reuse_sft.part(
-        [reuse_sft.SftPolicy("de", "organic", metrics={"heldout_rouge_l": 40.0})], translated, ("de",), None
+        [reuse_sft.SftPolicy("de", "organic", metrics={"heldout_rouge_l": 40.0})], [best, online, kept], ("de",), None
     )
-    cells = [cell.text for grid in part.grids for row in grid.rows for cell in row]
-    assert "40.0" in cells and "translated from English" in cells
+    cells = [[cell.text for cell in row] for row in part.grids[-1].rows]
+    assert cells == [
+        ["German", "translated from English", "40.0", "14.4", "50.0", "28.8"],
+        ["German", "there and back through English", "\u2013", "45.3", "61.0", "44.7"],
+    ], "beside Tables 22 and 24 of the paper"

@@ -1,16 +1,25 @@
 """The steps of `reuse-rewards`: which models label which policies, what is compared with what, and what options add."""
 
+from pathlib import Path
+
 import pytest
 from refusals import refused
+from test_artifacts import FACTS
 
+from components import _run
 from components.form import shared_out
 from components.hardware import Hardware, Share
 from configs import PRESETS
 from pipelines.placement import CLUSTERS
 from pipelines.placement import load as placement
+from xlrm.data.phrasebook import language
 from xlrm.errors import ConfigError
+from xlrm.run import runner
 from xlrm.run.experiment import load, stage_config
 from xlrm.run.steps import Steps, steps
+from xlrm.stages import curate
+from xlrm.store import artifacts
+from xlrm.store.jsonl import read_rows
 
 SIX = ("en", "de", "es", "ru", "tr", "vi")
 PHRASEBOOK = "translate.translator=phrasebook"
@@ -33,9 +42,33 @@ def test_six_languages_have_36_pairs_of_a_policy_and_a_reward_model() -> None:
     assert count == {"curate": 6, "sft": 6, "reward": 6, "evaluate": 6, "best_of_n": 6, "gains": 6, "judge": 12}
     assert six["reward-tr"].inputs == {"base": "sft-tr", "corpora": "validate"}, "paper B, section 4.1"
     assert six["rl-tr-vi"].inputs["policy"] == "sft-tr" and six["rl-tr-vi"].inputs["reward_model"] == "reward-vi"
-    assert six["rl-tr-vi"].inputs["observers"] == tuple(f"reward-{code}" for code in SIX), "paper B, figure 10b"
-    assert "observers" not in made("rl.observers=[]")["rl-tr-vi"].inputs
+    assert six["gains-tr"].inputs["reward_models"] == tuple(f"reward-{code}" for code in SIX), "paper B, figure 10b"
     assert six["best_of_n-tr"].inputs["reward_models"] == tuple(f"reward-{code}" for code in SIX)
+
+
+def test_another_reward_model_of_a_source_trains_no_policy_of_another_source(tmp_path, home) -> None:
+    """It changes the keys of the policies that it trains, and those of all that score with it."""
+    six = made()
+    asked = ("rl-tr-en", "rl-tr-vi", "gains-tr")
+
+    def artifact(label: str, content: str) -> str:
+        folder = tmp_path / f"{label}-{content}"
+        for file in ("tr/prompts.jsonl", "samples.json", *(f"{place}/eval/tr.jsonl" for place in range(6))):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_text(f"{label} {content}")
+        uri = f"{home.as_uri()}/store/base/{folder.name}"
+        artifacts.publish(folder, uri, **FACTS)
+        return uri
+
+    def keys(known: dict[str, str]) -> dict[str, str]:
+        return {
+            label: runner.address(six[label].stage, six[label].config, _run.inputs(six[label], known))
+            for label in asked
+        }
+
+    uris = {label: artifact(label, "one") for label in sorted(set().union(*(six[label].reads for label in asked)))}
+    before, after = keys(uris), keys(uris | {"reward-vi": artifact("reward-vi", "another")})
+    assert [label for label in before if before[label] != after[label]] == ["rl-tr-vi", "gains-tr"]
 
 
 def test_samples_are_one_more_than_candidates_and_the_reference_of_all_verdicts() -> None:
@@ -51,7 +84,7 @@ def test_the_budget_of_judging_is_divided_among_languages_and_verdicts() -> None
     asked = made("judge.max_usd=60", "plan.usd_per_gpu_hour=2")
     assert {asked[label].config["max_usd"] for label in of("judge", asked)} == {60 / 6 / 2}
     more = made("judge.max_usd=60", "plan.usd_per_gpu_hour=2", "sft.translated=[translated]", PHRASEBOOK)
-    assert more["judge-rl-de"].config["max_usd"] == 60 / 6 / 3 and more["judge-rl-en"].config["max_usd"] == 60 / 6 / 7
+    assert more["judge-rl-de"].config["max_usd"] == 60 / 6 / 4 and more["judge-rl-en"].config["max_usd"] == 60 / 6 / 12
     assert sum(more[label].config["max_usd"] for label in of("judge", more)) == pytest.approx(60)
 
 
@@ -104,6 +137,23 @@ def test_policies_on_translated_demonstrations_have_english_on_one_side() -> Non
     assert asked["judge-best_of_n-de-via-en"].config["labelers"] == ["en round_trip"]
 
 
+def test_these_policies_are_trained_by_the_reward_model_of_the_other_language_too() -> None:
+    asked = made("sft.translated=[translated, round_trip]", PHRASEBOOK)
+    assert len([label for label in of("rl", asked) if len(asked[label].of) > 2]) == 20, "paper B, figure 5d"
+    trained = asked["rl-en-from-de"]
+    assert trained.inputs == {"policy": "sft-en-from-de", "corpora": "validate", "reward_model": "reward-de"}
+    assert trained.config["labeler"] == "de"
+    assert asked["sample-rl-en-from-de"].inputs["policies"] == ("rl-en-from-de",)
+    judged = asked["judge-rl-en-from-de"]
+    assert judged.inputs == {"reference": ("sample-sft-en",), "candidates": ("sample-rl-en-from-de",)}
+    assert judged.config["labelers"] == ["de translated"]
+    read = asked["reuse_report"].inputs
+    assert [len(read[f"verdicts_translated_{kind}"]) for kind in ("best_of_n", "rl")] == [20, 20]
+    assert [len(read[f"verdicts_{kind}"]) for kind in ("best_of_n", "rl")] == [6, 6]
+    assert len(asked["gains-en"].inputs["policies"]) == 6
+    assert not of("rl", made("sft.translated=[translated]", PHRASEBOOK, "rl=null"))
+
+
 def test_without_a_section_rl_nothing_is_trained_online_and_without_a_judge_nothing_is_judged() -> None:
     asked = made("judge.judge=null", "rl=null")
     assert not {"rl", "gains", "judge"} & {step.stage for step in asked.values()}
@@ -129,8 +179,14 @@ REFUSED = {
     "one language twice": ("reward.bilingual=[de+de]", "reward.bilingual", ["de+de"]),
     "three languages": ("reward.bilingual=[de+en+es]", "reward.bilingual", ["de+en+es"]),
     "two languages in both orders": ("reward.bilingual=[de+en,en+de]", "reward.bilingual", ["de+en", "en+de"]),
-    "an observer that it has not": ("rl.observers=[en,it]", "rl.observers", "it"),
-    "an observer twice": ("rl.observers=[en,en]", "rl.observers", "en"),
+    "runs of samples, which are those of best-of-n": ("sample.runs=3", "sample.runs", 3),
+    "another name of what verdicts compare with": ("judge.reference=mine", "judge.reference", "mine"),
+    "responses to other prompts": ("sample.split=train", "sample.split", "train"),
+    "given responses": ("sample.given=phrasebook", "sample.given", "phrasebook"),
+    "an optimizer that there is not, to fine-tune with": ("sft.optimizer=adamm", "sft.optimizer", "adamm"),
+    "a reward model's": ("reward.optimizer=galore_adamw", "reward.optimizer", "galore_adamw"),
+    "that of reinforcement learning": ("rl.optimizer=adam", "rl.optimizer", "adam"),
+    "a schedule that there is not": ("sft.scheduler=linear", "sft.scheduler", "linear"),
     "a served policy": ("sample.served=http://127.0.0.1/v1", "sample.served", "http://127.0.0.1/v1"),
     "features that are not there": ("reuse_report.typology=nowhere.csv", "reuse_report.typology", "nowhere.csv"),
     "more than the base reads": ("sft.max_prompt_length=4090", "sft.max_prompt_length", 4090),
@@ -163,3 +219,16 @@ def test_an_experiment_names_its_pipeline_and_no_other_takes_it() -> None:
     assert load(PRESETS["demo_reuse"]).of_pipeline == "reuse-rewards"
     assert load(PRESETS["demo"]).of_pipeline == "cross-lingual-transfer"
     assert load(PRESETS["demo_reuse"]).aligned == SIX
+
+
+def test_no_language_of_the_demo_trains_on_a_question_that_another_holds_out(tmp_path: Path) -> None:
+    asked, held, trained = made("curate.pairs=240", "curate.demonstrations_rows=20"), set(), set()
+    for label in of("curate", asked):
+        config = stage_config("curate", asked[label].config)
+        curate.run(config, source=tmp_path / "curate" if asked[label].inputs else None, output=tmp_path / label)
+        pairs, rest = (read_rows(tmp_path / label / f"{name}.jsonl") for name in ("preferences", "heldout"))
+        assert len(pairs) == 0.9 * config.pairs and len(rest) == 0.1 * config.pairs
+        parse = language.load(config.language).parse
+        trained |= {parse(row["prompt"]) for row in pairs}
+        held |= {parse(row["prompt"]) for row in rest}
+    assert len(trained) > 300 and len(held) > 80 and not trained & held

@@ -65,7 +65,7 @@ def test_every_source_makes_text_rows_of_its_records(name: str) -> None:
         "preferences": ["prompt", "chosen", "rejected"], "benchmark": ["id", "prompt", "chosen", "rejected", "subset"],
         "parallel": ["id", "text"], "demonstrations": ["id", "prompt", "response", "subset"],
     }.get(SOURCES[name].use, ["prompt"])  # fmt: skip
-    fields = ["id", *fields, "subset"] if name == "oasst1" else fields
+    fields = ["id", *fields, "subset"] if name == "oasst1" else ["id", *fields] if name == "xquad" else fields
     assert found and all([key for key in row if key not in ("margin", "language")] == fields for row in found)
     values = [value for row in found for key, value in row.items() if key != "margin"]
     several = [value for value in values if isinstance(value, list) and isinstance(value[0], dict)]
@@ -129,6 +129,14 @@ def test_helpsteer2_by_scores_and_by_strength_drops_ties() -> None:
 def test_offsetbias_and_magpie() -> None:
     assert [row[1] for row in rows("offsetbias")] == ["One, two, three.", "Cat.", "No."]
     assert rows("magpie")[1] == ("What does a bee make?", "Honey and wax.", "Bees.")
+
+
+def test_xquad_rejects_the_answer_to_the_next_question_on_the_passage() -> None:
+    passage = "The harbour opened in 1874. It was built by Ada Holm."
+    assert rows("xquad") == [
+        ("xquad:a1", f"{passage}\n\nWhen did the harbour open?", "1874", "Ada Holm"),
+        ("xquad:a2", f"{passage}\n\nWho built the harbour?", "Ada Holm", "1874"),
+    ], "a question alone on its passage has no other answer"
 
 
 def test_belebele_has_each_passage_once_by_its_link() -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ from xlrm.scorers.engines import TransformersScorer
 from xlrm.stages import reward
 from xlrm.store import fields
 from xlrm.store.jsonl import write_jsonl
-from xlrm.training import checkpoints, kept_checkpoints, trainers
+from xlrm.training import checkpoints, kept_checkpoints, recipes, trainers
 
 ROOT = Path(__file__).parents[1]
 TRAINING = {
@@ -139,6 +140,7 @@ def test_rows_of_no_use_to_the_loss(tiny_base, tmp_path) -> None:
         ({"margin": True, "loss": "pointwise"}, "needs the bradley_terry loss"),
         ({"language": "en+en"}, "codes of different languages"),
         ({"precision": "float16"}, "float32"),
+        ({"optimizer": "adamw"}, "'adafactor'"),
     ],
 )
 def test_settings_that_do_not_belong_together(changes, message) -> None:
@@ -149,7 +151,6 @@ def test_settings_that_do_not_belong_together(changes, message) -> None:
 @pytest.mark.parametrize(
     ("changes", "place", "value"),
     [
-        ({"optimizer": "adamw"}, "optimizer", "adamw"),
         ({"optimizer": "paged_adamw_8bit"}, "optimizer", "paged_adamw_8bit"),
         ({"processes": 2}, "processes", 2),
     ],
@@ -484,6 +485,13 @@ def test_a_batch_fits_any_number_of_gpus(batch_size, device_batch_size, processe
 def test_a_batch_that_the_processes_cannot_share(batch_size, processes) -> None:
     with refused(ConfigError, "batch_size", batch_size):
         launch.split_batch(batch_size, 8, processes)
+
+
+def test_every_optimizer_is_known_to_transformers_by_that_name() -> None:
+    from transformers.training_args import OptimizerNames
+
+    assert set(get_args(recipes.Optimizer)) < {name.value for name in OptimizerNames}
+    assert set(get_args(recipes.OfBitsandbytes)) < set(get_args(recipes.Optimizer))
 
 
 def test_what_needs_bitsandbytes_is_known_without_torch() -> None:

@@ -1,6 +1,7 @@
 """Conversations in every form, at every door: the reward of each is what plain transformers gives the whole conversation."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,9 +27,9 @@ from xlrm.data import conversations, hub_sets
 from xlrm.data.catalog import load
 from xlrm.errors import DataError
 from xlrm.evaluation import benchmarks, reward_table
-from xlrm.models import chat_templates, loading, reward_models
+from xlrm.models import chat_templates, loading, prompt_limits, reward_models
 from xlrm.registry import mlflow_loader, releases
-from xlrm.scorers import engines, score_file
+from xlrm.scorers import engines, labelers, online, score_file
 from xlrm.scorers.interface import Scoring
 from xlrm.scorers.judges import gold, pairwise, rewardbench
 from xlrm.stages import curate, sample
@@ -229,6 +230,81 @@ DOORS: dict[str, Callable[[Path, Path], list[float]]] = {
 def test_the_reward_of_every_form_at_every_door_is_that_of_plain_transformers(door, model, expected, tmp_path) -> None:
     found = dict(zip(ROWS, DOORS[door](model, tmp_path), strict=True))
     assert found == pytest.approx(dict(zip(ROWS, expected, strict=True)), abs=1e-4)
+
+
+# Reward models with a limit on the prompt
+
+LIMIT = 260
+LONG = said("user", " ".join([ASK["content"]] * 20))
+CUT: dict[str, tuple[dict, list[dict]]] = {
+    "texts": ({"prompt": LONG["content"], "response": "Three."}, [LONG, SAY]),
+    "a short one": ({"prompt": ASK["content"], "response": "Three."}, [ASK, SAY]),
+    "several turns": ({"prompt": [HELP, LONG, SAY, ASK], "response": "3."}, [HELP, LONG, SAY, ASK, said("assistant", "3.")]),
+    "a name": ({"prompt": [LONG | {"name": "Ann"}], "response": "Three."}, [LONG | {"name": "Ann"}, SAY]),
+    "calls in the response": ({"prompt": [LONG], "response": [CALLS, RESULT, SAY]}, [LONG, CALLS, RESULT, SAY]),
+}  # fmt: skip
+
+
+@pytest.fixture
+def limited(model, tmp_path, monkeypatch) -> Path:
+    """The model with a limit, and the rows that the doors are given."""
+    folder = tmp_path / "limited"
+    shutil.copytree(model, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    prompt_limits.write(tokenizer, LIMIT)
+    tokenizer.save_pretrained(folder)
+    monkeypatch.setitem(globals(), "ROWS", CUT)
+    monkeypatch.setitem(globals(), "GIVEN", [row for row, _ in CUT.values()])
+    return folder
+
+
+def cut(model: Path, chat: list[dict]) -> list[dict]:
+    """The conversation with LONG shortened so that the prompt has LIMIT tokens, of which each letter is one."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    ids = tokenizer.apply_chat_template(chat[:-1], add_generation_prompt=True, return_dict=True)["input_ids"]
+    kept = len(LONG["content"]) - max(0, len(ids) - LIMIT)
+    return [
+        each | {"content": each["content"][:kept] if len(each["content"]) > 99 else each["content"]} for each in chat
+    ]
+
+
+def by_labeler(model: Path, work: Path) -> list[float]:
+    """As rank, best_of_n and gains score."""
+    answered = [(chat[:-1], [chat[-1]["content"]]) for _, chat in ROWS.values()]
+    (labelled,) = labelers.label(answered, ("en",), [model], Scoring(), work / "output", "rank")
+    return [reward for (reward,) in labelled.rewards]
+
+
+def by_training(model: Path, work: Path) -> list[float]:
+    """As a policy is trained by it."""
+    return online.InProcess(engines.load(model, Scoring())).of([chat for _, chat in ROWS.values()])
+
+
+SCORING = ("score, JSONL", "score, messages", "evaluate", "serve", "pyfunc without xlrm", "a data frame")
+
+
+@pytest.mark.parametrize("door", [DOORS[name] for name in SCORING] + [by_labeler, by_training])
+def test_a_limit_on_the_prompt_counts_at_every_door(door, model, limited, tmp_path) -> None:
+    given = [chat for _, chat in CUT.values()]
+    expected = by_transformers(model, [cut(model, chat) for chat in given])
+    whole = by_transformers(model, given)
+    apart = [abs(one - other) > 1e-3 for one, other in zip(whole, expected, strict=True)]
+    assert apart == [True, False, True, True, True]
+    assert door(limited, tmp_path) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_limit_on_the_prompt_counts_in_training(model) -> None:
+    rows = [{"prompt": LONG["content"], "chosen": "Three.", "rejected": "No."}]
+    free, limited = (loading.reward_tokenizer(model) for _ in range(2))
+    prompt_limits.write(limited, LIMIT)
+    shortened = {
+        side: ids_of(model, cut(model, [LONG, said("assistant", rows[0][side])])) for side in ("chosen", "rejected")
+    }
+    assert columns.pairs(limited, rows, 2048, False) == {f"{side}_ids": [ids] for side, ids in shortened.items()}
+    assert columns.judgments(limited, rows, 2048)["input_ids"] == list(shortened.values())
+    assert columns.pairs(free, rows, 2048, False)["chosen_ids"] == [ids_of(model, [LONG, SAY])]
+    assert not loading.same_text(free, limited), "tokens of the one are not those of the other"
+    assert len(shortened["chosen"]) == LIMIT + len("Three.<")
 
 
 def curated(work: Path, rows: list[dict], **changes: object) -> Path:

@@ -13,7 +13,7 @@ from xlrm.data.corpus_schema import Description, Repairs
 from xlrm.data.data_card import DataCard
 from xlrm.errors import DataError
 from xlrm.evaluation.best_of_n_results import BestOfNResults
-from xlrm.evaluation.policy_gains import ObservedTraining, PolicyGains
+from xlrm.evaluation.policy_gains import PolicyGains
 from xlrm.evaluation.results import Estimate, EvaluationResults, JudgeResults
 from xlrm.models.cards import RewardModelCard
 from xlrm.registry import gate
@@ -39,7 +39,6 @@ from xlrm.store.json_file import JsonFile
         (Registered, '{"versions": {"demo-en": 3}}', ": versions.demo-en", 3),
         (BestOfNResults, '{"language": "es"}', ": n", None),
         (PolicyGains, '{"language": "es", "prompts": 3, "labelers": "en"}', ": labelers", "en"),
-        (ObservedTraining, '{"language": "es", "steps": [{"step": 1, "responses": 2.5}]}', ": steps.0.responses", 2.5),
     ],
 )
 def test_a_file_with_other_content_is_refused_with_its_field_and_value(

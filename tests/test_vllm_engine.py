@@ -192,6 +192,18 @@ def small(monkeypatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@pytest.mark.parametrize(
+    ("gpu", "more", "expected"),
+    [
+        (False, {}, {"enable_chunked_prefill": False}), (False, {"runner": "pooling"}, {}), (True, {}, {}),
+    ],
+)  # fmt: skip
+def test_prompts_are_split_where_seeds_allow_it(monkeypatch, gpu, more, expected) -> None:
+    """A generator of a CPU cannot be set back, and rewards have no seed."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    assert vllm_engine._whole_prompts({"model": "m"} | more) == expected
+
+
 @pytest.mark.slow
 def test_the_fields_are_vllms() -> None:
     vllm = pytest.importorskip("vllm")
@@ -247,8 +259,9 @@ def test_rewards_of_a_family_are_those_of_plain_transformers(small, tmp_path, na
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [0, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [0, signal.SIGTERM, signal.SIGKILL], ids=["end", "SIGTERM", "SIGKILL"])
 def test_a_stage_leaves_no_process_of_vllm(base, small, tmp_path, number) -> None:
+    """After more tokens of prompts than a step of the engine holds, each with a seed of its own."""
     code = f"""
     import mlflow, sqlalchemy, sys
     from xlrm.models import generation
@@ -256,7 +269,10 @@ def test_a_stage_leaves_no_process_of_vllm(base, small, tmp_path, number) -> Non
     from xlrm.processes import signals
     if __name__ == "__main__":
         with signals.ended_by_sigterm():
-            generation.Vllm(generation.Model({str(base)!r}), precision="float32").complete(["One."], 1, Decoding(4))
+            prompts = [f"{{i}}: " + "Name the numbers. " * 20 for i in range(128)]
+            engine = generation.Vllm(generation.Model({str(base)!r}), precision="float32")
+            answers = engine.complete(prompts, 1, Decoding(2, temperature=1.0))
+            assert len(answers) == 128 and not any(answer.refused for answer, in answers)
             print("answered", flush=True)
             sys.stdin.readline()
     """

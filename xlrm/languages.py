@@ -127,6 +127,18 @@ MoreLanguages = Annotated[dict[str, NewLanguage], AfterValidator(known)]
 """Type of a config's field with further languages. A process that reads the config knows them from then on."""
 
 
+def several(codes: str) -> str:
+    """The codes of one language, or of several joined by +. Raises ValueError for a missing or duplicated one."""
+    each = codes.split("+")
+    if not all(each) or len(set(each)) < len(each):
+        raise ValueError("codes of different languages, joined by +, are allowed")
+    return codes
+
+
+JoinedLanguages = Annotated[str, AfterValidator(several)]
+"""Type of a config's field with the code of a language, or the codes of several, joined by +."""
+
+
 class InLanguages(BaseModel):
     """Config of a stage that looks up languages."""
 

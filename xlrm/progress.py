@@ -1,8 +1,11 @@
 """Progress on standard error: lines for logs, bars for terminals."""
 
 import os
+import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,12 +16,39 @@ NO_BARS = {
     "TQDM_DISABLE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }  # fmt: skip
 """Environment variables that switch off the progress bars of libraries."""
+STEP = "XLRM_STEP"
+"""Environment variable with the label of the step at work in a pipeline's run, which the processes of a training inherit."""
 
 
 def say(text: str) -> None:
     """Prints one line on standard error and flushes it, so that a log follower sees it at once. Standard output is for
-    results."""
-    print(f"{PREFIX}{text}", file=sys.stderr, flush=True)
+    results. In a pipeline's run it names the step."""
+    label = os.environ.get(STEP)
+    print(f"{PREFIX}{named(label, text) if label else text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def of_step(label: str) -> Iterator[None]:
+    """Context whose lines name the step."""
+    before = os.environ.get(STEP)
+    os.environ[STEP] = label
+    try:
+        yield
+    finally:
+        os.environ.pop(STEP)
+        if before is not None:
+            os.environ[STEP] = before
+
+
+def named(label: str, text: str) -> str:
+    """The text with a step's label before it, in place of the stage and of what the label says too: `reward[es]: started`
+    becomes `reward-es: started`, and `judge[human]: 3 verdicts` becomes `judge-rl-de[human]: 3 verdicts`."""
+    stage, *of = label.split("-")
+    start = re.match(rf"(error: )?(?:{re.escape(label)}: |{re.escape(stage)}(?:\[([^]]*)\])?: )?", text)
+    assert start
+    error, detail = start[1] or "", start[2] or ""
+    shown = f"[{detail}]" if detail and not {*detail.split(", ")} <= {*of} else ""
+    return f"{error}{label}{shown}: {text[start.end() :]}"
 
 
 def bars_hidden() -> bool:

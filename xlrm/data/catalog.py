@@ -39,18 +39,9 @@ class Dataset:
 
 def _phrasebook_pairs(language: str, count: int, seed: int) -> list[dict]:
     return [
-        pair_row(f"phrasebook-{i}", pair, language) for i, pair in enumerate(questions.pairs(seed, count, test=False))
+        sets.pair_row(f"phrasebook-{seed}-{i}", pair, language)
+        for i, pair in enumerate(questions.pairs(seed, count, test=False))
     ]
-
-
-def pair_row(row_id: str, pair: questions.Pair, language: str) -> dict:
-    return {
-        "id": row_id,
-        "prompt": render(pair.prompt, language),
-        "chosen": render(pair.chosen, language),
-        "rejected": render(pair.rejected, language, pair.other_language),
-        "subset": pair.subset,
-    }
 
 
 def _phrasebook_prompts(test: bool) -> Callable[[str, int, int], list[dict]]:
@@ -58,7 +49,7 @@ def _phrasebook_prompts(test: bool) -> Callable[[str, int, int], list[dict]]:
         asked = questions.prompts(seed, count, test)
         split = "eval" if test else "train"
         return [
-            {"id": f"phrasebook-{split}-{i}", "prompt": render(q.prompt, language), "split": split}
+            {"id": f"phrasebook-prompt-{split}-{seed}-{i}", "prompt": render(q.prompt, language), "split": split}
             for i, q in enumerate(asked)
         ]
 
@@ -69,10 +60,14 @@ def _phrasebook_parallel(language: str, count: int, seed: int) -> list[dict]:
     true = questions.true_sentences()
     step = max(1, len(true) // count)
     chosen = itertools.islice(true[seed % step :: step], count)
-    return [{"id": f"phrasebook-{i}", "text": render((sentence,), language)} for i, sentence in enumerate(chosen)]
+    return [
+        {"id": f"phrasebook-{seed}-{i}", "text": render((sentence,), language)} for i, sentence in enumerate(chosen)
+    ]
 
 
 SPOKEN = ("en", "es", "it", "ko", "zh", "de", "ru", "tr", "vi")
+PHRASEBOOK = ("phrasebook", "phrasebook-pairs", "phrasebook-judgments")
+"""Datasets of its sentences, in several tables or in that of the preferences alone."""
 
 
 HUB = "hub:"
@@ -89,6 +84,7 @@ def _table(*rows: Dataset) -> dict[str, Dataset]:
 
 PREFERENCES = _table(
     Dataset("phrasebook", "Apache-2.0", SPOKEN, _phrasebook_pairs, size=5600, alike=True),
+    Dataset("phrasebook-pairs", "Apache-2.0", SPOKEN, sets.pairs, size=5600, alike=True),
     Dataset("phrasebook-judgments", "Apache-2.0", SPOKEN, sets.judgments, size=5600, judged=True, alike=True),
     Dataset(seahorse.NAME, seahorse.SOURCE.licence, seahorse.SOURCE.languages, seahorse.SOURCE, judged=True),
     *from_hub("preferences"),

@@ -3,14 +3,14 @@ for judging."""
 
 import json
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
 from xlrm.data.cleaning import Contamination, Counts, Report
-from xlrm.data.conversations import plain
+from xlrm.data.conversations import Turns, plain
 from xlrm.data.corpus_schema import (
     BENCHMARK_ITEMS,
     CORPUS_PROMPTS,
@@ -174,6 +174,12 @@ def with_same_prompts(pairs: Rows, ids: Collection[str]) -> set[str]:
     return {*ids, *(row["id"] for row in pairs if plain(row["prompt"]) in asked)}
 
 
+def say_shared(pairs: Rows, ids: Collection[str]) -> None:
+    """Logs how many pairs are divided as in the source's corpus, whose ids are `ids`."""
+    if shared := sum(row["id"] in ids for row in pairs):
+        progress.say(f"curate: {shared} of {len(pairs)} pairs have an id of the source's, and are held out as there")
+
+
 def check_parallel(entry: str, rows: Rows, source: Path | None) -> None:
     """Raises DataError for texts of which none has the id of one of the source's: they could not be compared."""
     if source is None or not (source / PARALLEL_TEXTS.file).is_file():
@@ -186,21 +192,30 @@ def check_parallel(entry: str, rows: Rows, source: Path | None) -> None:
         )  # fmt: skip
 
 
-def hold_out(
-    pairs: Rows,
-    train_share: float,
-    heldout: int | None,
-    seed: int,
-    trained: Collection[str] = (),
-    held: Collection[str] = (),
-) -> tuple[Rows, Rows]:
-    """(a share of the pairs for training, the others or a sample of `heldout` of them). `trained`,
-    `held`: ids that are for training and held out in another language, so that no pair is in both parts."""
-    free = [i for i, row in enumerate(pairs) if row["id"] not in trained and row["id"] not in held]
-    drawn = hub_sets.sample(len(free), max(1, round(train_share * len(free))), seed)
+@dataclass(frozen=True)
+class Division:
+    """How pairs are divided into those for training and those held out."""
+
+    train_share: float
+    most: int | None
+    """Maximum number of held-out pairs; None keeps all."""
+    seed: int
+    trained: Collection[str] = ()
+    """Ids that are for training in another language."""
+    held: Collection[str] = ()
+    """Ids that are held out in another language, so that no pair is in both parts."""
+    documents: bool = False
+    """Whether prompts about one document are in the same part."""
+
+
+def hold_out(pairs: Rows, division: Division) -> tuple[Rows, Rows]:
+    """(a share of the pairs for training, the others or a sample of them)."""
+    trained, seed = division.trained, division.seed
+    free = [i for i, row in enumerate(pairs) if row["id"] not in trained and row["id"] not in division.held]
+    drawn = hub_sets.sample(len(free), max(1, round(division.train_share * len(free))), seed)
     chosen = sorted([free[i] for i in drawn] + [i for i, row in enumerate(pairs) if row["id"] in trained])
     others = sorted(set(range(len(pairs))).difference(chosen))
-    kept = [others[i] for i in hub_sets.sample(len(others), heldout, seed)]
+    kept = [others[i] for i in hub_sets.sample(len(others), division.most, seed)]
     if others:
         progress.say(f"curate: {len(pairs)} pairs: {len(chosen)} for training, {len(kept)} of the others held out")
     return [pairs[i] for i in chosen], [pairs[i] for i in kept]
@@ -232,20 +247,12 @@ def sampled(rows: Rows, most: int | None, seed: int) -> Rows:
     return [rows[i] for i in hub_sets.sample(len(rows), most, seed)]
 
 
-def hold_out_prompts(
-    pairs: Rows,
-    train_share: float,
-    most: int | None,
-    seed: int,
-    trained: Collection[str] = (),
-    held: Collection[str] = (),
-) -> tuple[Rows, Rows]:
-    """(pairs of a share of the prompts for training, those of the others, or a sample of `most` of them). `trained`, `held`:
-    ids that are for training and held out in another language. Raises DataError if either has none, and for
-    single judgments, with which nothing can be compared."""
+def hold_out_prompts(pairs: Rows, division: Division) -> tuple[Rows, Rows]:
+    """(pairs of a share of the prompts, or of the documents that prompts are about, for training, those of the others, or a
+    sample of them). Raises DataError if either has none, and for single judgments, with which nothing can be compared."""
     check_comparable(pairs)
-    asked, prompts, taken, kept_out = _prompts(pairs, trained, held)
-    count = round(train_share * len(prompts))
+    asked, prompts, taken, kept_out = _prompts(pairs, division)
+    count = round(division.train_share * len(prompts))
     if not (taken and kept_out):
         count = min(max(0 if taken else 1, count), len(prompts) - (0 if kept_out else 1))
     if count < 0 or not (taken or count):
@@ -253,47 +260,61 @@ def hold_out_prompts(
             "two or more prompts are required, to train on some and evaluate on the others", where="curate.preferences",
             value=len(prompts),
         )  # fmt: skip
-    training = {prompts[i] for i in hub_sets.sample(len(prompts), count, seed)} | (taken - kept_out)
-    return _by_prompt(pairs, asked, training, most, seed, " to evaluate on")
+    training = {prompts[i] for i in hub_sets.sample(len(prompts), count, division.seed)} | (taken - kept_out)
+    return _by_prompt(pairs, asked, training, division, " to evaluate on")
 
 
-def hold_out_by_prompt(
-    rows: Rows,
-    train_share: float,
-    most: int | None,
-    seed: int,
-    trained: Collection[str] = (),
-    held: Collection[str] = (),
-) -> tuple[Rows, Rows]:
+def hold_out_by_prompt(rows: Rows, division: Division) -> tuple[Rows, Rows]:
     """As `hold_out_prompts`, for single judgments too, so that no prompt or document has rows in both parts; a share of 1 holds
-    out nothing, or what `held` says."""
-    asked, prompts, taken, kept_out = _prompts(rows, trained, held)
-    count = round(train_share * len(prompts))
-    training = {prompts[i] for i in hub_sets.sample(len(prompts), max(count, not taken), seed)} | (taken - kept_out)
-    return _by_prompt(rows, asked, training, most, seed)
+    out nothing, or what `division.held` says."""
+    asked, prompts, taken, kept_out = _prompts(rows, division)
+    count = max(round(division.train_share * len(prompts)), not taken)
+    training = {prompts[i] for i in hub_sets.sample(len(prompts), count, division.seed)} | (taken - kept_out)
+    return _by_prompt(rows, asked, training, division)
 
 
-def _prompts(
-    pairs: Rows, trained: Collection[str], held: Collection[str]
-) -> tuple[list[str], list[str], set[str], set[str]]:
-    """Prompt of each row; and the different prompts that are in neither part in another language, in its part to train on,
-    and in its held-out part."""
-    asked = [json.dumps(pair["prompt"], sort_keys=True, allow_nan=False) for pair in pairs]
+def document(prompt: Turns) -> str:
+    """What a prompt is about: all of it but the last paragraph, such as a passage before a question; a prompt of one paragraph
+    is itself what it is about."""
+    text = plain(prompt).strip()
+    return text.rpartition("\n\n")[0].strip() or text
+
+
+def _prompts(pairs: Rows, division: Division) -> tuple[list[str], list[str], set[str], set[str]]:
+    """Prompt of each row, or its document; and the different ones that are in neither part in another language, in its part to
+    train on, and in its held-out part."""
+    asked = [
+        document(pair["prompt"]) if division.documents else json.dumps(pair["prompt"], sort_keys=True, allow_nan=False)
+        for pair in pairs
+    ]
     taken, kept_out = (
-        {p for p, pair in zip(asked, pairs, strict=True) if pair["id"] in ids} for ids in (trained, held)
+        {p for p, pair in zip(asked, pairs, strict=True) if pair["id"] in ids}
+        for ids in (division.trained, division.held)
     )
     free = [prompt for prompt in dict.fromkeys(asked) if prompt not in taken and prompt not in kept_out]
     return asked, free, taken, kept_out
 
 
+def divided(tables: Tables, of: str) -> data_card.Division | None:
+    """What pairs are divided by, and how many of these are in each part; None if they are divided one by one."""
+    if of not in ("prompts", "documents") or "preferences" not in tables:
+        return None
+    key = document if of == "documents" else plain
+    training = {key(row["prompt"]) for row in tables["preferences"]}
+    held = {key(row["prompt"]) for row in [*tables.get("heldout", []), *tables.get("benchmark", [])]}
+    return data_card.Division.model_validate(
+        {"of": of, "training": len(training), "held_out": len(held), "both": len(training & held)}
+    )
+
+
 def _by_prompt(
-    pairs: Rows, asked: list[str], training: set[str], most: int | None, seed: int, purpose: str = ""
+    pairs: Rows, asked: list[str], training: set[str], division: Division, purpose: str = ""
 ) -> tuple[Rows, Rows]:
     groups: tuple[Rows, Rows] = ([], [])
     for prompt, pair in zip(asked, pairs, strict=True):
         groups[prompt not in training].append(pair)
     train, rest = groups
-    kept = [rest[i] for i in hub_sets.sample(len(rest), most, seed)]
+    kept = [rest[i] for i in hub_sets.sample(len(rest), division.most, division.seed)]
     if rest:
         progress.say(
             f"curate: {len(pairs)} pairs: {len(train)} for training, {len(kept)} with other prompts held out{purpose}"

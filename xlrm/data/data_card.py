@@ -1,9 +1,9 @@
 """The account of a curated corpus: the terms of use of its sources, and how many rows of each were kept."""
 
 from collections.abc import Collection, Iterable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from xlrm import markdown_table
 from xlrm.data import licences
@@ -16,6 +16,18 @@ Origins = dict[str, dict[str, Origin]]
 """Purpose -> entry of the config -> origin."""
 
 _TRAINED_ON = ("preferences", "prompts", "demonstrations")
+
+
+class Division(BaseModel):
+    """Numbers of prompts, or of the documents that prompts are about, on both sides of what is held out."""
+
+    model_config = ConfigDict(frozen=True)
+
+    of: Literal["prompts", "documents"]
+    training: int
+    held_out: int
+    both: int
+    """In both parts."""
 
 
 class DataCard(Description):
@@ -40,6 +52,8 @@ class DataCard(Description):
     """Entry of the config -> counts of its demonstrations."""
     left_in: tuple[str, ...] = ()
     """Reasons for which no row was dropped, since the config leaves them out."""
+    division: Division | None = None
+    """What the pairs are divided by into those for training and those held out, if the config names it."""
 
 
 def card(
@@ -50,6 +64,7 @@ def card(
     training_pairs: int = 0,
     clean: Collection[str] = CLEANED,
     demonstrations: dict[str, Counts] | None = None,
+    division: Division | None = None,
 ) -> DataCard:
     """`sources`: counts of the pairs; `prompts` and `demonstrations`: of the prompts for alignment and of the demonstrations,
     None if there are none; `clean`: reasons for which rows were dropped."""
@@ -68,6 +83,7 @@ def card(
         training_pairs=training_pairs,
         **({} if prompts is None else {"prompts": prompts}),
         **({} if demonstrations is None else {"demonstrations": demonstrations}),
+        **({} if division is None else {"division": division}),
         **({"left_in": left_in} if (left_in := tuple(reason for reason in CLEANED if reason not in clean)) else {}),
     )
 
@@ -123,7 +139,14 @@ def notes(card: DataCard) -> list[str]:
                 sentences.append(f"{entry} ({use}): {counts}.")
             if origin.paper not in (None, origin.rows):
                 sentences.append(f"{entry} ({use}): {origin.rows:,} rows, the paper says {origin.paper:,}.")
-    return [*sentences, *filter(None, [paper_note(card), _left_in(card)])]
+    return [*sentences, *filter(None, [paper_note(card), _left_in(card), _divided(card)])]
+
+
+def _divided(card: DataCard) -> str:
+    if (division := card.division) is None:
+        return ""
+    parts = f"{division.training:,} for training, {division.held_out:,} held out, {division.both:,} in both parts"
+    return f"Pairs divided by {division.of}: {parts}."
 
 
 def _left_in(card: DataCard) -> str:

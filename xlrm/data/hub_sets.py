@@ -190,6 +190,19 @@ def _rewardbench_2(records: Iterable[Record]) -> Iterator[Row]:
         yield {"id": str(record["id"]), "prompt": record["prompt"], **sides, "subset": record["subset"]}
 
 
+def _xquad(records: Iterable[Record]) -> Iterator[Row]:
+    """Questions on a passage with their answer as chosen and the answer to the next question on the passage as rejected, the
+    first one's after the last, which is the same choice in every language; no row if both answers are the same."""
+    passages: dict[str, list[Record]] = {}
+    for record in records:
+        passages.setdefault(record["context"], []).append(record)
+    for passage, asked in passages.items():
+        for record, following in zip(asked, [*asked[1:], asked[0]], strict=True):
+            chosen, rejected = (each["answers"]["text"][0] for each in (record, following))
+            if chosen.casefold() != rejected.casefold():
+                yield {"id": f"xquad:{record['id']}"} | _row(f"{passage}\n\n{record['question']}", chosen, rejected)
+
+
 def _row(prompt: Turns, chosen: Turns, rejected: Turns) -> Row:
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
@@ -198,6 +211,7 @@ _M_REWARDBENCH = (
     "es", "it", "ko", "zh", "de", "ru", "tr", "vi", "ar", "cs", "el", "fa", "fr", "he", "hi", "id", "ja", "nl", "pl", "pt",
     "ro", "uk",
 )  # fmt: skip
+_XQUAD = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
 TRAINED = ("train", "validation")
 _SAFE_RLHF = ("PKU-Alignment/PKU-SafeRLHF-30K", "cc-by-nc-4.0")
 SOURCES = {
@@ -235,6 +249,10 @@ SOURCES = {
         Source(
             "belebele", "facebook/belebele", "cc-by-sa-4.0", _belebele, "parallel", tuple(FLORES), tables=FLORES,
             split="test", counts=(900, 488),
+        ),
+        Source(
+            "xquad", "google/xquad", "cc-by-sa-4.0", _xquad, languages=_XQUAD, split="validation",
+            tables={code: f"xquad.{code}" for code in _XQUAD},
         ),
         Source(
             "oasst1", "OpenAssistant/oasst1", "apache-2.0", conversation_trees.pairs, languages=conversation_trees.SPOKEN,

@@ -16,7 +16,7 @@ from xlrm.data.conversations import is_messages
 from xlrm.data.corpus_schema import is_judgment
 from xlrm.data.hub_sets import Loaded, Origin
 from xlrm.data.pair_records import SIDES
-from xlrm.data.phrasebook import questions
+from xlrm.data.phrasebook import questions, sets
 from xlrm.errors import ConfigError, DataError, within
 from xlrm.store.row_files import PLAIN, Reading
 
@@ -39,7 +39,7 @@ class Benchmark:
 
 def _phrasebook(language: str, count: int, seed: int) -> list[dict]:
     return [
-        catalog.pair_row(f"phrasebook-bench-{i}", pair, language)
+        sets.pair_row(f"phrasebook-bench-{seed}-{i}", pair, language)
         for i, pair in enumerate(questions.pairs(seed, count, test=True))
     ]
 

@@ -60,7 +60,8 @@ def increases(
         for labeler, chooses in tables.items()
         for evaluator, values in tables.items()
     }
-    estimates = iter(statistics.macro_means(np.concatenate(list(own.values()), axis=1), subsets))
+    columns = np.concatenate(list(own.values()), axis=1)
+    estimates = iter(statistics.macro_means(statistics.by_label(columns, subsets).values()))
     return {
         labeler: {evaluator: [next(estimates) for _ in counts] for evaluator in tables} for labeler in tables
     }  # fmt: skip

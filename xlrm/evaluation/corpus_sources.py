@@ -38,9 +38,10 @@ class Settings(InLanguages):
     """Maximum share of unusable rows in a dataset; above it the stage fails. rejects.jsonl lists these rows."""
     train_share: float = Field(1.0, gt=0, le=1)
     """Share of the cleaned pairs used for training; the others are held out (paper A: 0.8)."""
-    train_share_of: Literal["pairs", "prompts"] = "pairs"
-    """What train_share is a share of: pairs (paper A), or prompts, so that no prompt has pairs in both parts. Single judgments
-    are always divided by prompt."""
+    train_share_of: Literal["pairs", "prompts", "documents"] = "pairs"
+    """What train_share is a share of: pairs (paper A); prompts, so that no prompt has pairs in both parts; or documents, so that
+    no document has: a prompt without its last paragraph, such as a passage that several prompts ask a question about. Single
+    judgments and a benchmark of held-out pairs are divided by prompt at least."""
     heldout_pairs: int | None = Field(None, ge=0)
     """Maximum number of held-out pairs, sampled with `seed`; null keeps all. They are translated, and reward models are
     evaluated on them in every language."""
@@ -168,21 +169,25 @@ def split(config: Settings, pairs: curation.Rows, source: Path | None) -> curati
     own keep it; single judgments are divided by prompt."""
     train, rest, free = curation.by_own_split(pairs)
     trained, held = curation.held_out_ids(source)
+    documents = config.train_share_of == "documents"
+    curation.say_shared(free, trained | held)
     if config.benchmark == benchmarks.HELDOUT:
         curation.check_comparable(pairs)
         if free or not rest:
-            more, others = curation.hold_out_prompts(
-                free, config.train_share, config.benchmark_items, config.seed, trained, held
+            division = curation.Division(
+                config.train_share, config.benchmark_items, config.seed, trained, held, documents
             )
+            more, others = curation.hold_out_prompts(free, division)
             train, rest = train + more, rest + others
         rest = curation.sampled(rest, config.benchmark_items, config.seed)
         return {"preferences": train, "benchmark": benchmarks.rated(benchmarks.HELDOUT, rest)}
     tested = curation.with_same_prompts(free, curation.tested_ids(source))
-    by_prompt = config.train_share_of == "prompts" or (free and is_judgment(free[0]))
+    by_prompt = config.train_share_of != "pairs" or (free and is_judgment(free[0]))
     hold_out = curation.hold_out_by_prompt if by_prompt else curation.hold_out
-    more, others = hold_out(
-        free, config.train_share, config.heldout_pairs, config.seed, trained - tested, held | tested
+    division = curation.Division(
+        config.train_share, config.heldout_pairs, config.seed, trained - tested, held | tested, documents
     )
+    more, others = hold_out(free, division)
     heldout = curation.sampled(rest + others, config.heldout_pairs, config.seed)
     return {"preferences": train + more, **({"heldout": heldout} if heldout else {})}
 

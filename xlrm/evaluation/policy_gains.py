@@ -1,44 +1,20 @@
 """What policies gained by being trained with rewards, and how far they moved from the policy that they were trained from."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from xlrm.errors import DataError
-from xlrm.evaluation import statistics
+from xlrm.evaluation import observed, statistics
+from xlrm.evaluation.observed import ObservedResponse, ObservedStep, ScoredResponse
 from xlrm.evaluation.results import Estimate
 from xlrm.scorers import labelers
 from xlrm.scorers.interface import Scoring
 from xlrm.store.json_file import JsonFile
-
-
-class ObservedStep(BaseModel):
-    """Responses of a step of a training, beside those of the policy that the training started from to the same prompts."""
-
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-    step: int
-    """The responses are those before the update of this step, from 1: those of step 1 are the first policy's own."""
-    responses: int
-    kl: float | None = None
-    """KL divergence from the first policy, in nats per response; None for a training without a reference (beta 0)."""
-    rewards: dict[str, float]
-    """Evaluator -> mean reward of the responses."""
-    increases: dict[str, float] = Field({})
-    """Evaluator -> mean reward minus that of the first policy's responses to the same prompts; empty without a reference."""
-
-
-class ObservedTraining(JsonFile):
-    """observed.json, beside a policy that was trained online: what reward models that it was not trained on say of it."""
-
-    FILE: ClassVar[str] = "observed.json"
-    WRITTEN_BY: ClassVar[str] = "the stage rl writes it, with rl.observers"
-
-    language: str
-    steps: tuple[ObservedStep, ...]
 
 
 class PolicyGains(JsonFile):
@@ -66,7 +42,7 @@ class PolicyGains(JsonFile):
     reference_characters: float | None = None
     """Mean length of the responses of the policy before the training."""
     curves: dict[str, list[ObservedStep]] = Field({})
-    """Labeler -> what was observed during the training; without an entry, nothing was."""
+    """Labeler -> rewards in the course of its training; without an entry, the training kept no responses."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -100,21 +76,33 @@ class Rewarded(NamedTuple):
 
 
 def rewards(
-    rows: Sequence[tuple[dict, dict[str, dict]]], names: Sequence[str], folders: Sequence[Path], scoring: Scoring, output: Path
-) -> dict[str, list[Rewarded]]:  # fmt: skip
-    """Evaluator -> rewards of the responses to each prompt. Arguments as for `labelers.label`."""
+    rows: Sequence[tuple[dict, dict[str, dict]]], kept: Mapping[str, Sequence[ObservedResponse]], names: Sequence[str],
+    folders: Sequence[Path], scoring: Scoring, output: Path,
+) -> tuple[dict[str, list[Rewarded]], dict[str, list[ScoredResponse]]]:  # fmt: skip
+    """Evaluator -> rewards of the responses to each prompt; labeler -> rewards of the responses in `kept`, those of its
+    training. Each evaluator is loaded once. Other arguments as for `labelers.label`."""
     answered = [
         (row["prompt"], [row["responses"][0], *(text for own in others.values() for text in own["responses"])])
         for row, others in rows
     ]
-    rewarded: dict[str, list[Rewarded]] = {}
-    for evaluator, given, _ in labelers.label(answered, names, folders, scoring, output, "gains"):
-        rewarded[evaluator] = []
-        for (_, others), values in zip(rows, given, strict=True):
-            left = iter(values[1:])
-            own = {name: [next(left) for _ in each["responses"]] for name, each in others.items()}
-            rewarded[evaluator].append(Rewarded(values[0], own))
-    return rewarded
+    texts = observed.texts(chain.from_iterable(kept.values()))
+    given = {
+        name: own for name, own, _ in labelers.label([*answered, *texts], names, folders, scoring, output, "gains")
+    }
+    in_training = {name: own[len(rows) :] for name, own in given.items()}
+    return (
+        {name: _rewarded(rows, own[: len(rows)]) for name, own in given.items()},
+        {name: observed.scored(responses, texts, in_training) for name, responses in kept.items()},
+    )
+
+
+def _rewarded(rows: Sequence[tuple[dict, dict[str, dict]]], rewards: Sequence[Sequence[float]]) -> list[Rewarded]:
+    result = []
+    for (_, others), values in zip(rows, rewards, strict=True):
+        left = iter(values[1:])
+        own = {name: [next(left) for _ in each["responses"]] for name, each in others.items()}
+        result.append(Rewarded(values[0], own))
+    return result
 
 
 def increases(
@@ -126,7 +114,7 @@ def increases(
     columns = [
         [fmean(each.policies[labeler]) - each.reference for each in of] for labeler in names for of in rewarded.values()
     ]
-    estimates = iter(statistics.macro_means(np.array(columns).T, subsets))
+    estimates = iter(statistics.macro_means(statistics.by_label(np.array(columns).T, subsets).values()))
     return {labeler: {evaluator: next(estimates) for evaluator in rewarded} for labeler in names}
 
 
@@ -134,7 +122,8 @@ def mean_divergence(values: Sequence[Sequence[float]], subsets: Sequence[str]) -
     """`values`: of each prompt, those of its responses."""
     import numpy as np
 
-    (estimate,) = statistics.macro_means(np.array([[fmean(own)] for own in values]), subsets)
+    means = np.array([[fmean(own)] for own in values])
+    (estimate,) = statistics.macro_means(statistics.by_label(means, subsets).values())
     return estimate
 
 

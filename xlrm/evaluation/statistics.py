@@ -1,7 +1,7 @@
 """Accuracies of subsets, sections and benchmarks with bootstrap intervals, and tests of the difference of two models."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from xlrm import progress
@@ -142,28 +142,27 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def mean_interval(values: "np.ndarray", seed: int = 0) -> tuple[float, float, float]:
     """Mean of `values` (n) with its 95 % bootstrap percentile interval: (mean, low, high)."""
+    return macro_interval([values], seed)
+
+
+def macro_means(strata: Iterable["np.ndarray"], seed: int = 0) -> list[Estimate]:
+    """Plain mean of the strata's means of each column, with its 95 % bootstrap percentile interval. `strata`: values (items,
+    columns) of each; items are resampled within their stratum, the same ones for all columns."""
     import numpy as np
 
-    rng = np.random.default_rng(seed)
-    means = values[rng.integers(0, len(values), (RESAMPLES, len(values)))].mean(axis=1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(values.mean()), float(low), float(high)
-
-
-def macro_means(values: "np.ndarray", groups: Sequence[str], seed: int = 0) -> list[Estimate]:
-    """Plain mean of the groups' means of each column of `values` (items, columns), with its 95 % bootstrap percentile interval:
-    items are resampled within their group, the same ones for all columns. `groups`: that of each item."""
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    places = [np.flatnonzero([name == of for of in groups]) for name in dict.fromkeys(groups)]
-    means = np.zeros((RESAMPLES, values.shape[1]))
-    for own in places:
-        drawn = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), RESAMPLES)
-        means += drawn @ values[own] / len(own) / len(places)
-    bounds = np.quantile(means, (0.025, 0.975), axis=0)
-    central = np.mean([values[own].mean(axis=0) for own in places], axis=0)
+    rng, strata = np.random.default_rng(seed), list(strata)
+    drawn = [_times_drawn(rng, len(values)) @ values / len(values) for values in strata]
+    bounds = np.quantile(np.mean(drawn, axis=0), (0.025, 0.975), axis=0)
+    central = np.mean([values.mean(axis=0) for values in strata], axis=0)
     return [Estimate(*map(float, each)) for each in zip(central, *bounds, strict=True)]
+
+
+def _times_drawn(rng: "np.random.Generator", items: int) -> "np.ndarray":
+    """How often each item is in each of the samples with replacement (RESAMPLES, items)."""
+    import numpy as np
+
+    times = [np.bincount(drawn, minlength=items) for drawn in rng.integers(0, items, (RESAMPLES, items))]
+    return np.array(times, dtype=float)
 
 
 def mean(values: Sequence[float]) -> float:
@@ -171,7 +170,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def by_label(values: "np.ndarray", labels: Sequence[str]) -> dict[str, "np.ndarray"]:
-    """Label, in the order of first appearance -> its values (n)."""
+    """Label, in the order of first appearance -> its values, the same places of the first axis."""
     import numpy as np
 
     given = np.array(labels)
@@ -181,12 +180,8 @@ def by_label(values: "np.ndarray", labels: Sequence[str]) -> dict[str, "np.ndarr
 def macro_interval(strata: Sequence["np.ndarray"], seed: int = 0) -> tuple[float, float, float]:
     """Plain mean of the strata's means with its 95 % bootstrap percentile interval: (mean, low, high). Values are resampled
     within their stratum; a single stratum has the interval of `mean_interval`."""
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    drawn = [values[rng.integers(0, len(values), (RESAMPLES, len(values)))].mean(axis=1) for values in strata]
-    low, high = np.quantile(np.mean(drawn, axis=0), (0.025, 0.975))
-    return float(np.mean([values.mean() for values in strata])), float(low), float(high)
+    (estimate,) = macro_means([values[:, None] for values in strata], seed)
+    return estimate.value, estimate.low, estimate.high
 
 
 def macro_standard_error(strata: Sequence["np.ndarray"]) -> float | None:
@@ -241,7 +236,7 @@ def mean_interval_of_groups(values: "np.ndarray", seed: int = 0) -> tuple[float,
 
     rng, known, items = np.random.default_rng(seed), ~np.isnan(values), len(values)
     filled = np.where(known, values, 0.0)
-    times = np.stack([np.bincount(drawn, minlength=items) for drawn in rng.integers(0, items, (RESAMPLES, items))])
+    times = _times_drawn(rng, items)
     with np.errstate(invalid="ignore"):  # a group without any of the drawn items
         means = np.nanmean(times @ filled / (times @ known), axis=1)
     low, high = np.quantile(means, (0.025, 0.975))

@@ -1,5 +1,6 @@
 """Conversations as token ids: applying a model's chat template, and finding the tokens that end its turn."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,15 +24,13 @@ def as_chats(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Token ids of each prompt, ending with the start of the assistant's turn; only the template adds special tokens.
 
     Raises ConfigError if the template rejects the messages."""
-    texts = [asking(tokenizer, prompt) for prompt in prompts]
-    return tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return tokenizer(_each_asking(tokenizer, prompts), add_special_tokens=False)["input_ids"]
 
 
 def as_encoded(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     """Token ids of each prompt for the encoder of an encoder-decoder, in its chat template and with the special tokens that the
     tokenizer adds (T5's end token)."""
-    texts = [asking(tokenizer, prompt) for prompt in prompts]
-    return tokenizer(texts)["input_ids"] if texts else []
+    return tokenizer(_each_asking(tokenizer, prompts))["input_ids"] if prompts else []
 
 
 def as_policies_read(tokenizer: Any, prompts: Sequence[Prompt], encoder_decoder: bool) -> list[list[int]]:
@@ -42,6 +41,13 @@ def as_policies_read(tokenizer: Any, prompts: Sequence[Prompt], encoder_decoder:
 def asking(tokenizer: Any, prompt: Prompt) -> str:
     """Text of a prompt with the start of the assistant's turn. Raises ConfigError if the template rejects the messages."""
     return _asking(tokenizer, messages(prompt))[1]
+
+
+def _each_asking(tokenizer: Any, prompts: Sequence[Prompt]) -> list[str]:
+    """`asking` of each prompt; equal ones, as those of several responses are, go through the template once."""
+    keys = [json.dumps(prompt, allow_nan=False) for prompt in prompts]
+    texts = {key: asking(tokenizer, prompt) for key, prompt in dict(zip(keys, prompts, strict=True)).items()}
+    return [texts[key] for key in keys]
 
 
 def accepted(tokenizer: Any, prompt: Prompt) -> list[Message]:
@@ -63,7 +69,7 @@ def _asking(tokenizer: Any, chat: list[Message]) -> tuple[list[Message], str]:
         text = ""
     if system not in text:
         return _asking(tokenizer, without_system(chat))
-    if (limit := prompt_limits.of(tokenizer)) is not None and prompt_limits.length(tokenizer, chat) > limit:
+    if (limit := prompt_limits.of(tokenizer)) is not None and prompt_limits.tokens(tokenizer, text) > limit:
         chat = prompt_limits.shortened(tokenizer, chat, limit)
         (text,) = templates.render(tokenizer, [chat], add_generation_prompt=True)
     return chat, text
@@ -206,11 +212,16 @@ def answer(response: Prompt) -> list[Message]:
 def encode(
     tokenizer: "PreTrainedTokenizerBase", conversations: Sequence[list[Message]], max_length: int
 ) -> list[list[int]]:
-    """Token ids of each conversation in the chat template; one longer than `max_length` loses its beginning.
+    """Token ids of each conversation as a reward model reads it; one longer than `max_length` loses its beginning.
 
     Raises TemplateRefusal for a conversation that the template does not accept."""
-    texts = templates.render(tokenizer, conversations)
-    return [ids for ids, _ in encode_texts(tokenizer, texts, max_length)]
+    return [ids for ids, _ in encode_texts(tokenizer, as_scored(tokenizer, conversations), max_length)]
+
+
+def as_scored(tokenizer: Any, conversations: Sequence[list[Message]]) -> list[str]:
+    """Text of each conversation in the chat template, its prompt within the reward model's `prompt_limits`. Raises
+    TemplateRefusal for a conversation that the template does not accept."""
+    return templates.render(tokenizer, prompt_limits.scored(tokenizer, conversations))
 
 
 def encode_texts(

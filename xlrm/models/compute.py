@@ -48,6 +48,10 @@ class Shape:
     """Whether the embeddings and the head that predicts tokens share one matrix."""
     encoder_layers: int = 0
     """Layers of the encoder of an encoder-decoder, whose decoder's `layers` also have attention to it; 0 for a decoder."""
+    norms_after: bool = False
+    """Whether attention and MLP have a norm after them besides the one before."""
+    head_norms: bool = False
+    """Whether queries and keys have norms."""
 
     @property
     def parameters(self) -> float:
@@ -77,7 +81,8 @@ def shape(config: dict[str, Any]) -> Shape | None:
         layers=config["num_hidden_layers"], hidden=config["hidden_size"], intermediate=config["intermediate_size"],
         heads=heads, kv_heads=config.get("num_key_value_heads") or heads,
         head_width=config.get("head_dim") or config["hidden_size"] // heads, vocabulary=config["vocab_size"],
-        tied=config.get("tie_word_embeddings", False),
+        tied=config.get("tie_word_embeddings", False), norms_after=config["model_type"] in ("gemma2", "gemma3_text"),
+        head_norms=config["model_type"] in ("gemma3_text", "olmo2", "qwen3"),
     )  # fmt: skip
 
 

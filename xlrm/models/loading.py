@@ -168,7 +168,9 @@ def _template(tokenizer: "PreTrainedTokenizerBase") -> str:
 
 def same_text(left: "PreTrainedTokenizerBase | None", right: "PreTrainedTokenizerBase") -> bool:
     """Whether the files of two tokenizers show that they give the same token ids for every conversation."""
-    if left is None or not (left.is_fast and right.is_fast) or left.chat_template != right.chat_template:
+    if left is None or not (left.is_fast and right.is_fast):
+        return False
+    if left.chat_template != right.chat_template or prompt_limits.of(left) != prompt_limits.of(right):
         return False
     last = ("truncation", "padding")  # left over from the last call
     contents = [json.loads(each.backend_tokenizer.to_str()) for each in (left, right)]
@@ -195,6 +197,8 @@ def load_language_model(path: str | Path, config: "PretrainedConfig") -> "PreTra
 def _load_writer(kind: Any, path: str | Path, config: "PretrainedConfig") -> "PreTrainedModel":
     import torch
 
+    if has_head(config):  # whose body transformers would load without a word, where the output layer is the embeddings
+        raise ArtifactError("not a model that writes", where=path, value=(config.architectures or [""])[0])
     with in_one_line(path):
         model, report = kind.from_pretrained(
             path, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,

@@ -1,11 +1,13 @@
-"""A limit on the tokens of a prompt that a policy was trained with. It is in the files of the tokenizer, as the chat template
-is, so that every reader of the policy shortens prompts as the training did."""
+"""A limit on the tokens of a prompt that a policy or a reward model was trained with. It is in the files of the tokenizer, as
+the chat template is, so that every reader of the model shortens prompts as the training did."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from xlrm.errors import DataError
 from xlrm.models import templates
+from xlrm.models.templates import TemplateRefusal
 
 FIELD = "max_prompt_length"
 """Name of the limit in tokenizer_config.json."""
@@ -41,9 +43,32 @@ def shortened(tokenizer: Any, chat: list[Message], limit: int) -> list[Message]:
     return chat
 
 
+def scored(tokenizer: Any, conversations: Sequence[list[Message]]) -> Sequence[list[Message]]:
+    """Conversations as a reward model with this tokenizer reads them: if it has a limit, all messages before the last, which is
+    the one to score, are `shortened` to it. Raises TemplateRefusal for messages that the chat template does not accept without
+    the last one."""
+    if (limit := of(tokenizer)) is None:
+        return conversations
+    known: dict[str, list[Message]] = {}  # responses to the same prompt come one after the other
+    read = []
+    for place, (*prompt, last) in enumerate(conversations):
+        key = json.dumps(prompt, allow_nan=False)
+        try:
+            known = known if key in known else {key: shortened(tokenizer, prompt, limit) if prompt else []}
+        except TemplateRefusal as error:
+            raise error.after(place) from error
+        read.append([*known[key], last])
+    return read
+
+
 def length(tokenizer: Any, chat: Sequence[Message]) -> int:
-    """Number of tokens of the messages with the start of an answer, and with the special tokens that the tokenizer adds."""
+    """Number of `tokens` of the messages in the chat template, with the start of an answer."""
     (text,) = templates.render(tokenizer, [chat], add_generation_prompt=True)
+    return tokens(tokenizer, text)
+
+
+def tokens(tokenizer: Any, text: str) -> int:
+    """Number of tokens of a text in the chat template, with the special tokens that the tokenizer adds."""
     ids, probe = _ids(tokenizer, text), tokenizer("a", return_special_tokens_mask=True)
     first = probe["input_ids"][: (probe["special_tokens_mask"] + [0]).index(0)]
     written = len(first) if first and ids[: len(first)] == first else 0

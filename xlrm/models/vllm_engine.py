@@ -118,7 +118,7 @@ def _start(asked: dict[str, Any]) -> Any:
     try:
         return vllm.LLM(
             tensor_parallel_size=max(1, torch.cuda.device_count()), trust_remote_code=False, load_format="safetensors",
-            use_tqdm_on_load=not progress.bars_hidden(), **asked,
+            use_tqdm_on_load=not progress.bars_hidden(), **_whole_prompts(asked), **asked,
         )  # fmt: skip
     except (RuntimeError, ValueError) as error:
         message = " ".join(str(error).split())[:300]
@@ -127,6 +127,16 @@ def _start(asked: dict[str, Any]) -> Any:
         ) from error
     finally:
         del os.environ[_OWNER]
+
+
+def _whole_prompts(asked: dict[str, Any]) -> dict[str, Any]:
+    """Options of an engine that writes on a CPU: no prompt is split over steps. vLLM 0.31 would set back the generator of a
+    request with a seed, which a CPU's cannot do, and the engine would end ("CPU Generator does not use offset")."""
+    import torch
+
+    if torch.cuda.is_available() or asked.get("runner") == "pooling":
+        return {}
+    return {"enable_chunked_prefill": False}
 
 
 def _vllm() -> Any:

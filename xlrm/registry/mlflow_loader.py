@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,9 @@ def _plain(folder: Path) -> Any:
             for module in model.modules():  # positions that depend on the longest text (dynamic NTK): on this one
                 if hasattr(module, "max_seq_len_cached"):
                     module.max_seq_len_cached = 0
-            ids = torch.tensor([_ids(tokenizer, chat, min(max_length, limit))], device=model.device)
+            ids = torch.tensor(
+                [_ids(tokenizer, _shortened(tokenizer, chat), min(max_length, limit))], device=model.device
+            )
             with torch.inference_mode():
                 rewards.append(float(model(ids).logits[0, 0]))
         return rewards
@@ -243,11 +246,30 @@ def _limit(model: Any) -> int:
     return min([MAX_LENGTH, *limits])
 
 
-def _ids(tokenizer: Any, chat: list, max_length: int) -> list[int]:
+def _shortened(tokenizer: Any, chat: list) -> list:
+    """The conversation with the messages before the last within the model's limit on a prompt's tokens, if it has one: the
+    longest message loses its end, by the rule of `xlrm.models.prompt_limits`."""
+    *prompt, last = chat
+    if not isinstance(limit := tokenizer.init_kwargs.get("max_prompt_length"), int) or not prompt:
+        return chat
+    while (excess := len(_ids(tokenizer, prompt, sys.maxsize, add_generation_prompt=True)) - limit) > 0:
+        texts = [tokenizer(each["content"], add_special_tokens=False, return_offsets_mapping=True) for each in prompt]
+        offsets = max((text["offset_mapping"] for text in texts), key=len)
+        place = [text["offset_mapping"] for text in texts].index(offsets)
+        if len(offsets) < 2:
+            raise ValueError(f"the chat template alone is longer than the model's limit of {limit} tokens for a prompt")
+        count = max(1, len(offsets) - excess)
+        end, following = offsets[count - 1][1], offsets[count][0]
+        content = prompt[place]["content"][: min(end, following)]
+        prompt = [*prompt[:place], {**prompt[place], "content": content}, *prompt[place + 1 :]]
+    return [*prompt, last]
+
+
+def _ids(tokenizer: Any, chat: list, max_length: int, **options: Any) -> list[int]:
     """Token ids of a conversation in the model's chat template, with a fixed date for today's, and the special tokens that
     both it and the tokenizer write first (BOS) once. A longer one loses its beginning except those."""
     fixed = datetime.datetime(2024, 7, 26).strftime
-    ids = tokenizer(tokenizer.apply_chat_template(chat, tokenize=False, strftime_now=fixed))["input_ids"]
+    ids = tokenizer(tokenizer.apply_chat_template(chat, tokenize=False, strftime_now=fixed, **options))["input_ids"]
     probe = tokenizer("a", return_special_tokens_mask=True)
     special = probe["special_tokens_mask"]
     added = probe["input_ids"][: special.index(0) if 0 in special else 0]

@@ -3,10 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xlrm import markdown_table
 from xlrm.errors import ConfigError
 from xlrm.reporting.tables import Table
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,21 @@ def markdown(document: Document) -> str:
 
 def html(document: Document) -> str:
     """The page, with the report's style sheet."""
+    return template("document.html.j2").render(document=document, link=document.csv.link())
+
+
+def template(name: str, **filters: Callable[..., object]) -> "Template":
+    """A template of this folder. A name that it is not given is an error. `filters`: beside jinja's own and `svg`, for text that
+    is HTML already."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined,
     )  # fmt: skip
-    return environment.get_template("document.html.j2").render(document=document, link=document.csv.link())
+    environment.filters |= {"svg": Markup, **filters}
+    return environment.get_template(name)
 
 
 _FORMS: dict[str, Callable[[Document], bytes]] = {

@@ -1,14 +1,20 @@
 """Artifacts that a report was made from: by stage, with what each cost, and how they depend on each other."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from xlrm.reporting.wording import shown
 from xlrm.store.artifacts import Record
 
 COLUMN, LEVEL = 132, 58
 """Pixels from one box of the drawing to the next, across and down."""
 BOX_WIDTH, BOX_HEIGHT = 104, 40
+
+COLUMNS = "number stage run made_from seconds peak_memory_mib digest mlflow_run uri"
+"""Columns of the table of artifacts."""
 
 Place = tuple[int, str]
 """Depth and stage; a stage that runs at two depths (sample) has two places."""
@@ -151,3 +157,34 @@ def _columns(places: list[Place], steps: list[tuple[Place, Place]]) -> dict[Plac
 
 def _edge(before: Box, after: Box) -> tuple[int, int, int, int]:
     return before.x + BOX_WIDTH, before.y + BOX_HEIGHT // 2, after.x, after.y + BOX_HEIGHT // 2
+
+
+def context(artifacts: list[Made]) -> dict[str, Any]:
+    """What the template of a page's part on provenance takes."""
+    stages = by_stage(artifacts)
+    seconds = [artifact.record.seconds for artifact in artifacts]
+    totals = [sum(artifact.record.seconds for artifact in group) for group in stages.values()]
+    return {
+        "stages": stages,
+        "configs": configs(artifacts),
+        "software": software(artifacts),
+        "drawing": drawing(artifacts),
+        "of": partial(of, artifacts),
+        "numbers": {artifact.uri: artifact.number for artifact in artifacts},
+        "input_uris": input_uris,
+        "seconds": sum(seconds),
+        "longest": max([*seconds, 0.001]),  # never 0: bars are shares of it
+        "longest_stage": max([*totals, 0.001]),
+        "peak": max([*(artifact.record.peak_memory_mib for artifact in artifacts), 0.001]),
+    }
+
+
+def rows(artifacts: list[Made]) -> Iterator[tuple]:
+    """Rows of the table of artifacts, with `COLUMNS`."""
+    numbers = {made.uri: made.number for made in artifacts}
+    for made in artifacts:
+        record = made.record
+        inputs = " ".join(str(numbers.get(uri, shown(uri))) for uri in input_uris(record))
+        cost = (round(record.seconds, 3), round(record.peak_memory_mib, 1))
+        origin = (record.digest, record.mlflow_run_id or "", shown(made.uri))
+        yield made.number, record.stage, made.label, inputs, *cost, *origin

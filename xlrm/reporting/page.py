@@ -1,8 +1,6 @@
 """The page: the material of a report, put into the template."""
 
 from collections import Counter
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from xlrm.analysis.comparisons import Difference, shared
@@ -16,6 +14,7 @@ from xlrm.reporting import (
     accuracy_sentences,
     alignment_sentences,
     claims,
+    documents,
     figures,
     gate_sentences,
     lineage,
@@ -25,7 +24,6 @@ from xlrm.reporting import (
     sentences,
     wording,
 )
-from xlrm.reporting.lineage import Made
 from xlrm.reporting.material import Material
 from xlrm.reporting.published.paper_tables import SECTIONS as COLUMNS
 from xlrm.reporting.published.paper_tables import figure_3, table_1, table_2, tables_3_to_7
@@ -65,15 +63,7 @@ def heading(material: Material) -> str:
 def render(material: Material, title: str, tables: dict[str, Table], texts: dict[str, str]) -> str:
     """The whole page as HTML, with the tables and `texts` (name of a file -> its content) to download. The same material
     gives the same text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )  # fmt: skip
-    environment.filters |= {function.__name__: function for function in FILTERS} | {"svg": Markup, "heat": _heat}
-    template = environment.get_template("report.html.j2")
+    template = documents.template("report.html.j2", heat=_heat, **{function.__name__: function for function in FILTERS})
     files = {name: link(text.encode(), "text/plain") for name, text in texts.items()}
     return template.render(title=title, tiny=material.facts.tiny, tables=tables, files=files, **_context(material))
 
@@ -107,7 +97,7 @@ def _context(material: Material) -> dict[str, Any]:
         **_alignment(material),
         **_published(source),
         **_figures(material),
-        **_provenance(material.artifacts),
+        **lineage.context(material.artifacts),
     }
 
 
@@ -175,26 +165,6 @@ def _models(material: Material) -> list[tuple[str, str, str, Estimate | None, De
         accuracy = own.accuracy(own.language) if own else None
         models.append((name, version, uri, accuracy, registered.decisions.get(name)))
     return models
-
-
-def _provenance(artifacts: list[Made]) -> dict[str, Any]:
-    stages = lineage.by_stage(artifacts)
-    seconds = [artifact.record.seconds for artifact in artifacts]
-    return {
-        "stages": stages,
-        "configs": lineage.configs(artifacts),
-        "software": lineage.software(artifacts),
-        "drawing": lineage.drawing(artifacts),
-        "of": partial(lineage.of, artifacts),
-        "numbers": {artifact.uri: artifact.number for artifact in artifacts},
-        "input_uris": lineage.input_uris,
-        "seconds": sum(seconds),
-        "longest": max([*seconds, 0.001]),  # never 0: bars are shares of it
-        "longest_stage": max(
-            [*(sum(artifact.record.seconds for artifact in group) for group in stages.values()), 0.001]
-        ),
-        "peak": max([*(artifact.record.peak_memory_mib for artifact in artifacts), 0.001]),
-    }
 
 
 def _heat(value: float, chance: float = CHANCE) -> tuple[str, int]:

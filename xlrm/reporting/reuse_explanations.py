@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from xlrm.analysis import quantities, source_ranking, typology
 from xlrm.analysis.source_ranking import RankCorrelations
+from xlrm.evaluation.estimates import Estimate
 from xlrm.reporting import reuse_divergence, reuse_sft
 from xlrm.reporting.outcomes import Outcome, Verdict, missing
 from xlrm.reporting.reuse_material import METHOD_NAMES, METHODS, Estimates, Material, Method, baselines, values_of
@@ -197,19 +198,34 @@ def back_translation(material: Material) -> Outcome:
 
 
 def translated_sft(material: Material) -> Outcome:
-    """Best-of-n of policies fine-tuned on translations is worse than that of the language's own texts, by the same reward
-    model."""
-    verdicts = material.of("best_of_n")
+    """Best-of-n of policies fine-tuned on translations is worse than that of the language's own texts, by the same reward model,
+    and RL is not, where the run has it."""
+    both = {method: pairs for method in METHODS if (pairs := _translated_and_own(material, method))}
+    if "best_of_n" not in both:
+        return missing("no SFT policies on translated demonstrations")
+    below = {method: sum(t.high < own.low for t, own in pairs) for method, pairs in both.items()}
+    above = {method: sum(t.low > own.high for t, own in pairs) for method, pairs in both.items()}
+    half = {method: len(pairs) / 2 for method, pairs in both.items()}
+    falls = "rl" in both and below["rl"] > half["rl"]
+    verdict: Verdict = "not decided"
+    if falls or above["best_of_n"] > half["best_of_n"]:
+        verdict = "no"
+    elif below["best_of_n"] > half["best_of_n"]:
+        verdict = "yes"
+    texts = [
+        f"{METHOD_NAMES[method]} mean {points(sum(t.value - own.value for t, own in pairs) / len(pairs))} points, below beyond "
+        f"both intervals in {below[method]} of {len(pairs)}, above in {above[method]}"
+        for method, pairs in both.items()
+    ]
+    return Outcome(verdict, f"Translated minus own texts: {'; '.join(texts)}.", "sft")
+
+
+def _translated_and_own(material: Material, method: Method) -> list[tuple[Estimate, Estimate]]:
+    """Win rates of policies on translated and on own texts, by the same reward model."""
+    verdicts = material.of(method)
     cells = verdicts.cells if verdicts else {}
-    both = [
+    return [
         (each.rate.estimate, cells[each.source][each.language])
         for each in material.translated
-        if each.kind == "translated" and each.language in cells.get(each.source, {})
+        if each.method == method and each.kind == "translated" and each.language in cells.get(each.source, {})
     ]
-    if not both:
-        return missing("no SFT policies on translated demonstrations")
-    worse, better = sum(t.high < own.low for t, own in both), sum(t.low > own.high for t, own in both)
-    verdict: Verdict = "yes" if worse > len(both) / 2 else "no" if better > len(both) / 2 else "not decided"
-    mean = sum(t.value - own.value for t, own in both) / len(both)
-    beyond = f"below beyond both intervals in {worse} of {len(both)}, above in {better}"
-    return Outcome(verdict, f"Translated minus own texts, best-of-n: mean {points(mean)} points; {beyond}.", "sft")

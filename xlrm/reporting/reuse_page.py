@@ -1,9 +1,7 @@
 """The page on reused reward models: its parts, put into the template, and the same parts as Markdown and CSV."""
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from xlrm.reporting import (
     documents,
@@ -21,7 +19,6 @@ from xlrm.reporting import (
     wording,
 )
 from xlrm.reporting.documents import Cell, Document, Grid
-from xlrm.reporting.lineage import Made
 from xlrm.reporting.reuse_material import Material
 from xlrm.reporting.reuse_parts import Part
 from xlrm.reporting.reuse_statements import TestedStatement
@@ -57,40 +54,14 @@ def left_out(material: Material) -> list[str]:
 def render(material: Material, title: str, content: list[Part], made: dict[str, Table], texts: dict[str, str]) -> str:
     """The whole page as HTML, with the tables and `texts` (name of a file -> its content) to download. The same material gives
     the same text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )  # fmt: skip
-    environment.filters |= {function.__name__: function for function in FILTERS} | {"svg": Markup}
+    template = documents.template("reuse_report.html.j2", **{function.__name__: function for function in FILTERS})
     statements = reuse_statements.test(material)
-    return environment.get_template("reuse_report.html.j2").render(
+    return template.render(
         title=title, material=material, parts=content, places={part.key for part in content}, tables=made,
         statements=statements, statements_summary=reuse_statements.summary(statements), summary=reuse_summary,
         left_out=left_out(material), files={name: link(text.encode(), "text/plain") for name, text in texts.items()},
-        **_provenance(material.artifacts),
+        **lineage.context(material.artifacts),
     )  # fmt: skip
-
-
-def _provenance(artifacts: list[Made]) -> dict[str, Any]:
-    stages = lineage.by_stage(artifacts)
-    seconds = [artifact.record.seconds for artifact in artifacts]
-    totals = [sum(artifact.record.seconds for artifact in group) for group in stages.values()]
-    return {
-        "stages": stages,
-        "configs": lineage.configs(artifacts),
-        "software": lineage.software(artifacts),
-        "drawing": lineage.drawing(artifacts),
-        "of": partial(lineage.of, artifacts),
-        "numbers": {artifact.uri: artifact.number for artifact in artifacts},
-        "input_uris": lineage.input_uris,
-        "seconds": sum(seconds),
-        "longest": max([*seconds, 0.001]),  # never 0: bars are shares of it
-        "longest_stage": max([*totals, 0.001]),
-        "peak": max([*(artifact.record.peak_memory_mib for artifact in artifacts), 0.001]),
-    }
 
 
 def _document(material: Material, title: str, content: list[Part]) -> Document:

@@ -41,7 +41,7 @@ def gather(
     languages: tuple[str, ...], run: str, lineage: dict[str, Record], validation: Summary | None, typology: str | None, *,
     evaluations: list[EvaluationResults], best_of_n: list[BestOfNResults], gains: list[PolicyGains], judged: Judged,
     registered: Registered | None, notes: list[str], words: Words, agreement: dict[str, dict[str, float]],
-    translated: Sequence[JudgeResults] = (),
+    translated: Mapping[str, Sequence[JudgeResults]] | None = None,
 ) -> Material:  # fmt: skip
     """Results in the order of `languages`, whatever the order of the inputs."""
     verdicts = {method: [each for each, _ in own] for method, own in judged.items()}
@@ -57,7 +57,7 @@ def gather(
         verdicts=[each for method, own in verdicts.items() for each in reuse_material.by_judge(method, own)],
         compared={method: result for method, result in compared.items() if result},
         trained_sft=reuse_sft.policies(lineage),
-        translated=reuse_sft.verdicts(translated),
+        translated=reuse_sft.verdicts(translated or {}),
         words=words,
         agreement=agreement,
         items={method: _items(own) for method, own in judged.items() if own},

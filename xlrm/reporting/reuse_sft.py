@@ -26,6 +26,15 @@ SHOWN = {
 }  # fmt: skip
 """Metric of the stage sft -> its column, and its form."""
 
+ENGLISH = "en"
+TABLES: dict[str, tuple[Literal[22, 24], str, str]] = {
+    "best_of_n": (22, "best-of-n, %", "paper, Table 22"), "rl": (24, "RL, %", "paper, Table 24"),
+}  # fmt: skip
+"""Method -> number of the paper's table, and headings of the columns of this run and of the paper."""
+TO_ENGLISH = {"translated": "translated lg>en", "round_trip": "back-translated en>lg>en"}
+FROM_ENGLISH = {"translated": "translated en>lg", "round_trip": "back-translated lg>en>lg"}
+"""Kind of demonstrations -> row of these tables."""
+
 
 @dataclass(frozen=True)
 class SftPolicy:
@@ -50,9 +59,11 @@ class SftPolicy:
 
 @dataclass(frozen=True)
 class TranslatedVerdict:
-    """Best-of-n of a policy fine-tuned on translations, against the SFT policy of the language's own texts. The reward model
-    that chose is that of `source`."""
+    """Win rate of a policy fine-tuned on translations, against the SFT policy of the language's own texts, by the reward model of
+    `source`."""
 
+    method: str
+    """best_of_n or rl."""
     language: str
     kind: Kind
     source: str
@@ -90,16 +101,17 @@ def _stops(record: Record, language: str, lineage: Mapping[str, Record]) -> list
         stops.insert(0, str(corpus.config.get("language", "")) if corpus else "")
 
 
-def verdicts(results: Sequence[JudgeResults]) -> list[TranslatedVerdict]:
-    """Systems named `en translated` and `en round_trip`, with the language whose reward model chose."""
-    made = []
-    for each in results:
-        for system, rate in each.results.items():
-            source, _, name = system.partition(" ")
-            kind = next((kind for kind in KINDS if kind == name), None)
-            if kind:
-                made.append(TranslatedVerdict(each.language, kind, source, rate))
-    return made
+def verdicts(results: Mapping[str, Sequence[JudgeResults]]) -> list[TranslatedVerdict]:
+    """Systems named `en translated` and `en round_trip`, with the language whose reward model chose, by method."""
+    return [
+        TranslatedVerdict(method, each.language, kind, source, rate)
+        for method, several in results.items()
+        for each in several
+        for system, rate in each.results.items()
+        for source, _, name in [system.partition(" ")]
+        for kind in KINDS
+        if kind == name
+    ]
 
 
 def gaps(trained: Sequence[SftPolicy]) -> dict[tuple[str, str], float]:
@@ -162,11 +174,35 @@ def _paper(languages: Sequence[str], task: str | None) -> Grid | None:
 
 
 def _verdicts(judged: Sequence[TranslatedVerdict]) -> Grid | None:
+    """A row for each policy; the paper's win rates are those of its summaries."""
+    rates = {(each.language, each.kind, each.source, each.method): each.rate for each in judged}
+    methods = [method for method in TABLES if any(each.method == method for each in judged)]
     rows = [
-        [Cell(language_name(each.language)), Cell(f"{KINDS[each.kind]} {language_name(each.source)}"),
-         Cell(percent(each.rate.win_rate), f"[{percent_range(each.rate.estimate)}]")]
-        for each in judged
+        [Cell(language_name(language)), Cell(f"{KINDS[kind]} {language_name(source)}"),
+         *(cell for method in methods
+           for cell in (_rate(rates.get((language, kind, source, method))), _published(method, language, kind, source)))]
+        for language, kind, source in dict.fromkeys(key[:3] for key in rates)
     ]  # fmt: skip
-    columns = ("policy", "demonstrations", "win rate, %")
-    note = "Best-of-n by the other language's reward model, against the SFT policy of its own texts (Tables 22 and 24)."
-    return Grid("Policies fine-tuned on translations", columns, rows, 2, note) if rows else None
+    columns = [heading for method in methods for heading in TABLES[method][1:]]
+    note = (
+        "Win rate by the other language's reward model, against the SFT policy of the language's own texts (Figure 5, b and d), "
+        "beside the paper's in summarization."
+    )
+    return (
+        Grid("Policies fine-tuned on translations", ("policy", "demonstrations", *columns), rows, 2, note)
+        if rows
+        else None
+    )
+
+
+def _rate(rate: WinRate | None) -> Cell:
+    return Cell(percent(rate.win_rate), f"[{percent_range(rate.estimate)}]") if rate else Cell("–")
+
+
+def _published(method: str, language: str, kind: Kind, source: str) -> Cell:
+    """The paper's win rate; it has those with English on one side."""
+    to_english = language == ENGLISH
+    row = TO_ENGLISH[kind] if to_english else FROM_ENGLISH[kind]
+    known = to_english or source == ENGLISH
+    value = paper_b.translated_sft(TABLES[method][0])[row].get(source if to_english else language) if known else None
+    return Cell("–" if value is None else f"{value:.1f}")

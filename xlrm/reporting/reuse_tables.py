@@ -14,7 +14,6 @@ from xlrm.reporting import (
 )
 from xlrm.reporting.reuse_material import METHODS, Material, baselines, values_of
 from xlrm.reporting.tables import Table
-from xlrm.reporting.wording import shown
 
 
 def gather(material: Material) -> dict[str, Table]:
@@ -37,10 +36,10 @@ def gather(material: Material) -> dict[str, Table]:
         "typology": _table("method feature same different mean_same mean_different t p p_bonferroni", _typology(material)),
         "words": _table("target source rows words r2_fitted chance r2_held_out", _words(material)),
         "sft": _table("language data source metric value", _sft(material)),
-        "translated_sft": _table("language data source win_rate low high prompts", _translated(material)),
+        "translated_sft": _table("method language data source win_rate low high prompts", _translated(material)),
         "recommender": _table("of matrix rule target sources regret", reuse_recommender.rows(material)),
         "statements": _table("key where sentence papers_tables paper_verdict this_run verdict", _statements(material)),
-        "artifacts": _table("number stage run made_from seconds peak_memory_mib digest mlflow_run uri", _artifacts(material)),
+        "artifacts": _table(lineage.COLUMNS, lineage.rows(material.artifacts)),
     }  # fmt: skip
     return {name: table for name, table in made.items() if table.rows}
 
@@ -150,19 +149,18 @@ def _sft(material: Material) -> Iterator[tuple]:
 
 def _translated(material: Material) -> Iterator[tuple]:
     for each in material.translated:
-        yield each.language, each.kind, each.source, each.rate.win_rate, *each.rate.interval, each.rate.items
+        yield (
+            each.method,
+            each.language,
+            each.kind,
+            each.source,
+            each.rate.win_rate,
+            *each.rate.interval,
+            each.rate.items,
+        )
 
 
 def _statements(material: Material) -> Iterator[tuple]:
     for each in reuse_statements.test(material):
         claim, outcome = each.claim, each.outcome
         yield claim.key, claim.where, claim.sentence, each.paper, each.paper_verdict, outcome.measured, outcome.verdict
-
-
-def _artifacts(material: Material) -> Iterator[tuple]:
-    numbers = {made.uri: made.number for made in material.artifacts}
-    for made in material.artifacts:
-        of = made.record
-        inputs = " ".join(str(numbers.get(uri, shown(uri))) for uri in lineage.input_uris(of))
-        cost = (round(of.seconds, 3), round(of.peak_memory_mib, 1))
-        yield made.number, of.stage, made.label, inputs, *cost, of.digest, of.mlflow_run_id or "", shown(made.uri)

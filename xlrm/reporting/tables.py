@@ -19,7 +19,6 @@ from xlrm.reporting import claims, lineage
 from xlrm.reporting.material import Material
 from xlrm.reporting.published.paper_tables import table_2, tables_3_to_7
 from xlrm.reporting.results import mean_scores, tested
-from xlrm.reporting.wording import shown
 from xlrm.scorers.judges.agreement import JudgesAgreement
 
 
@@ -81,7 +80,7 @@ def gather(material: Material, paper: bool) -> dict[str, Table]:
             _validation(material),
         ),
         "artifacts": _table(
-            "number stage run made_from seconds peak_memory_mib digest mlflow_run uri", _artifacts(material)
+            lineage.COLUMNS, lineage.rows(material.artifacts)
         ),
     }  # fmt: skip
     return {name: table for name, table in made.items() if table.rows}
@@ -279,12 +278,3 @@ def _validation(material: Material) -> Iterator[tuple]:
             values = (file.rows_in, file.rows_out, file.passed, file.failed, file.expected, file.limit)
             for expectation, count in (file.failures or {"": 0}).items():
                 yield language, name, *values, expectation, count
-
-
-def _artifacts(material: Material) -> Iterator[tuple]:
-    numbers = {made.uri: made.number for made in material.artifacts}
-    for made in material.artifacts:
-        of = made.record
-        inputs = " ".join(str(numbers.get(uri, shown(uri))) for uri in lineage.input_uris(of))
-        cost = (round(of.seconds, 3), round(of.peak_memory_mib, 1))
-        yield made.number, of.stage, made.label, inputs, *cost, of.digest, of.mlflow_run_id or "", shown(made.uri)

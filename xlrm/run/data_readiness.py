@@ -123,12 +123,7 @@ def _other_sets(asked: Experiment, names: Collection[str]) -> Iterator[tuple[str
     for field in ("preferences", "benchmark", "prompts", "eval_prompt_set", "parallel", "demonstrations"):
         table = "prompts" if field == "eval_prompt_set" else field
         for entry in entries(getattr(config, field)) if table in names else ():
-            if entry not in (
-                "phrasebook",
-                "phrasebook-judgments",
-                benchmarks.HELDOUT,
-                AS_PROMPTS,
-            ) and not catalog.is_file(entry):
+            if entry not in (*catalog.PHRASEBOOK, benchmarks.HELDOUT, AS_PROMPTS) and not catalog.is_file(entry):
                 yield field, entry
 
 

@@ -30,6 +30,7 @@ SIZES = {
     "mlsum": 268_262,
     # The datasets' cards.
     "rewardbench": 2985, "rewardbench-2": 1865, "m-rewardbench": 2869, "alpacaeval": 805, "belebele": 488,
+    "xquad": 1190,
 }  # fmt: skip
 """Dataset of the Hub -> rows in one language."""
 PHRASEBOOK = Item(42, (48, 48))
@@ -157,7 +158,7 @@ def assumptions(plan: Any) -> list[str]:
 
 def _item(experiment: Experiment, entry: str | None, responses: int = 2) -> Item:
     """Assumed lengths of a prompt and its responses, in bytes of the source language."""
-    if entry in ("phrasebook", "phrasebook-judgments"):
+    if entry in catalog.PHRASEBOOK:
         return _translated(PHRASEBOOK, experiment.source)
     plan, per_token = experiment.config("plan"), effort.BYTES_PER_TOKEN["Latin"]
     english = Item(plan.prompt_tokens * per_token, (plan.response_tokens * per_token,) * responses)

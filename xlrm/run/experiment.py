@@ -164,10 +164,12 @@ def _check_corpus(experiment: Experiment, language: str, values: dict[str, Any],
         )  # fmt: skip
     if "language" in values:
         raise ConfigError("not allowed; the entry is named by it", where=f"{where}.language", value=values["language"])
-    if values.get("benchmark") == HELDOUT:
+    if values.get("benchmark") == HELDOUT and not (
+        values.get("preferences") and experiment.setting("curate", "benchmark") == HELDOUT
+    ):
         raise ConfigError(
-            "only the source's pairs can be held out as a benchmark", where=f"{where}.benchmark", value=HELDOUT,
-            hint="name a file or a dataset",
+            "needs preferences of this language, and curate.benchmark=heldout, whose pairs are held out here too",
+            where=f"{where}.benchmark", value=HELDOUT, hint="name a file or a dataset",
         )  # fmt: skip
     if not any(values.get(field) for field in OF_A_CORPUS):
         raise ConfigError(f"one or more of {', '.join(OF_A_CORPUS)} are required", where=where)

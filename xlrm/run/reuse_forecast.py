@@ -23,12 +23,14 @@ def rows(
     config = experiment.config("base")
     shape = base_shape(config.model, config.revision, config.pretraining, fetch)
     scene = Scene(experiment, texts, published or Published(), shape, shape, experiment.languages, fetch)
-    stages = [step.stage for step in steps(pipeline, experiment).values()]
+    made = steps(pipeline, experiment).values()
+    stages = [step.stage for step in made]
+    systems = sum(len(step.config["labelers"]) for step in made if step.stage == "judge")
     return [
         forecast.base_row(scene), *forecast.translations(scene, translated or {}),
         _tuned(scene, stages.count("sft")), _rewards(scene, stages.count("reward")), *forecast.evaluations(scene),
-        *_sampled(scene, stages.count("best_of_n")), *(_online(scene) if "rl" in stages else ()),
-        *(_judged(scene, "rl" in stages) if "judge" in stages else ()),
+        *_sampled(scene, stages.count("best_of_n")), *(_online(scene, stages.count("rl")) if "rl" in stages else ()),
+        *(_judged(scene, systems) if "judge" in stages else ()),
     ]  # fmt: skip
 
 
@@ -79,40 +81,43 @@ def _sampled(scene: Scene, policies: int) -> Iterator[Row]:
     yield scene.row("best_of_n", what, "scoring", chosen.precision, scored, {"forward": labelers})
 
 
-def _online(scene: Scene) -> Iterator[Row]:
-    """Policies of every language by every reward model, their responses, and the gains by every reward model."""
+def _online(scene: Scene, policies: int) -> Iterator[Row]:
+    """Policies of every language by every reward model, and those on translations, their responses, and the gains of the former
+    by every reward model."""
     languages, judged = scene.experiment.languages, scene.texts.eval_prompts
     train = scene.texts.to_align_on(scene.config("curate").train_prompts)
     n, config, longest = len(languages), scene.config("rl"), scene.config("sample", languages=languages).max_new_tokens
     passes = config.steps * config.batch_size / config.group / max(1, len(train)) if config.steps else config.epochs
-    drawn = scene.answered(train, config.group, config.max_new_tokens, config.max_length, shared=False) * n
+    drawn = scene.answered(train, config.group, config.max_new_tokens, config.max_length, shared=False) * (policies / n)
     forward = 1 + (config.beta > 0) + (config.method == "rloo") + (config.reward_url is None)
     work: dict[Kind, float] = {"forward": passes * forward, _kind(config.gradient_checkpointing): passes}
-    what = f"{n * n} policies, {len(train):,} prompts x {config.group} responses x {passes:.3g} passes"
+    what = f"{policies} policies, {len(train):,} prompts x {config.group} responses x {passes:.3g} passes"
     yield scene.row(
-        "rl", what, "decoding", config.precision, drawn, work, True, stored=weights([scene.base] * n * n, LOADED_IN)
+        "rl", what, "decoding", config.precision, drawn, work, True, stored=weights([scene.base] * policies, LOADED_IN)
     )
     answered = scene.answered(judged, 1, longest, shared=False)
-    what = f"{n * n} trained policies x {len(judged):,} prompts"
+    what = f"{policies} trained policies x {len(judged):,} prompts"
     precision = scene.config("sample", languages=languages).precision
-    yield scene.row("sample", what, "decoding", precision, answered, {"forward": n}, head=True, aligned=True)
+    yield scene.row("sample", what, "decoding", precision, answered, {"forward": policies / n}, head=True, aligned=True)
     gains = scene.config("gains", labelers=())
     read = scene.answered(judged, 1, longest, gains.max_length)
-    what = f"{n} reward models x {what}, and 2 policies for their divergence"
+    what = (
+        f"{n} reward models x {n * n} trained policies x {len(judged):,} prompts, and 2 policies for their divergence"
+    )
     yield scene.row("gains", what, "scoring", gains.precision, read, {"forward": n * (n + 2)}, aligned=True)
 
 
-def _judged(scene: Scene, online: bool) -> Iterator[Row]:
-    """Every reward model's choice in every language, and every trained policy, against the fine-tuned policy's response."""
+def _judged(scene: Scene, systems: int) -> Iterator[Row]:
+    """Every reward model's choice in every language, and every trained policy, against the fine-tuned policy's response.
+    `systems`: their number in all languages together."""
     config, languages = scene.config("judge"), scene.experiment.languages
     prompts = judges.judged(scene.experiment, config, scene.texts.eval_prompts)
-    systems = len(languages) * (1 + online)
     longest = scene.config("sample", languages=languages).max_new_tokens
     for judge in judges.generative("judge", config):
         reading = Load()
         for scale in map(scene.scale, languages):
             answer = answer_length(scene.texts.demonstrations or scene.texts.pairs, scale, longest) / scale
             items = [Item(prompt, (answer,) * 2) for prompt in prompts]
-            reading += forecast.judge_reads(items, scale, judge) * systems
-        what = f"{systems} systems x {len(languages)} languages x {len(prompts):,} prompts by {judge.model.name}"
-        yield forecast.judging(scene, judge, what, reading, systems * len(languages) * len(prompts))
+            reading += forecast.judge_reads(items, scale, judge) * (systems / len(languages))
+        what = f"{systems} systems x {len(prompts):,} prompts by {judge.model.name}"
+        yield forecast.judging(scene, judge, what, reading, systems * len(prompts))

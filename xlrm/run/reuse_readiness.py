@@ -6,7 +6,7 @@ from pathlib import Path
 from xlrm.errors import ConfigError
 from xlrm.languages import LANGUAGES
 from xlrm.models import base_models
-from xlrm.run import silver_steps
+from xlrm.run import reuse_steps, silver_steps
 from xlrm.run.data_readiness import Check, Stages
 from xlrm.run.sections import OF_A_CORPUS, POLICY, REFERENCE, REUSE, Experiment
 from xlrm.store.local_copies import S3
@@ -17,6 +17,9 @@ _UNUSED = {
     "report": "the page is that of `reuse_report`", "external": "only the experiment's own reward models are compared",
     "represent": "no representations are compared",
 }  # fmt: skip
+
+_FILLED_IN = {"labeler", "labelers", "languages", "reference", "runs", "shard", "split"}
+"""Fields whose values are the pipeline's."""
 
 
 def sections(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
@@ -66,24 +69,25 @@ def bilingual(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
                 )  # fmt: skip
 
 
-def observers(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """Observers of a training that are no reward models of this experiment."""
-    if asked.pipeline != REUSE or "rl" not in stages:
-        return
-    named = asked.setting("rl", "observers")
-    for name in named:
-        if name not in asked.languages or named.count(name) > 1:
-            yield ConfigError(
-                "languages of this experiment, each once, are allowed", where="rl.observers", value=name,
-                hint=f"its languages are {', '.join(asked.languages)}",
-            )  # fmt: skip
+def filled_in(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
+    """Fields that the pipeline sets to something else than the experiment does."""
+    for step in reuse_steps.reuse_rewards(asked) if asked.pipeline == REUSE else ():
+        given = asked.stages.get(step.stage, {})
+        for field in sorted(_FILLED_IN & given.keys() & step.config.keys()):
+            value = given[field]
+            if (list(value) if isinstance(value, tuple) else value) != step.config[field]:
+                yield ConfigError(
+                    f"{REUSE} sets it itself, in {step.label} to {step.config[field]}", where=f"{step.stage}.{field}",
+                    value=value, hint="leave it out" + (", and set best_of_n.n" if field == "runs" else ""),
+                )  # fmt: skip
 
 
 def served(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
-    """Responses of a model at an endpoint, which is not the policy that the run fine-tunes."""
-    if asked.pipeline == REUSE and (name := asked.setting("sample", "served")):
-        message = f"not used by {REUSE}: responses are those of the policies that it fine-tunes"
-        yield ConfigError(message, where="sample.served", value=name, hint="leave it out")
+    """Responses of a model at an endpoint, or given ones, which are not those of the policy that the run fine-tunes."""
+    for field in ("served", "given") if asked.pipeline == REUSE else ():
+        if name := asked.setting("sample", field):
+            message = f"not used by {REUSE}: responses are those of the policies that it fine-tunes"
+            yield ConfigError(message, where=f"sample.{field}", value=name, hint="leave it out")
 
 
 def engine(asked: Experiment, stages: Stages) -> Iterator[ConfigError]:
@@ -156,5 +160,5 @@ def _group(code: str) -> int | None:
 
 
 CHECKS: tuple[Check, ...] = (
-    sections, tables, runs, bilingual, observers, served, engine, typology, fine_tuned_lengths, translated,
+    sections, tables, filled_in, runs, bilingual, served, engine, typology, fine_tuned_lengths, translated,
 )  # fmt: skip

@@ -30,7 +30,7 @@ def reuse_rewards(experiment: Experiment) -> list[Step]:
     translated = list(silver_steps.policies(experiment))
     judged = [
         *_judged(experiment, online),
-        *(step for policy in translated for step in _translated_judged(experiment, policy)),
+        *(step for each in translated for step in _translated_judged(experiment, each)),
     ]
     return [
         *data(experiment), *silver_steps.corpora(experiment), *silver_steps.demonstrations(experiment),
@@ -43,6 +43,7 @@ def reuse_rewards(experiment: Experiment) -> list[Step]:
         *(step for policy in translated for step in _best_of_translated(experiment, policy)),
         *online,
         *(step for code in languages if online for step in _gains(experiment, code)),
+        *(step for policy in translated for step in _translated_online(experiment, policy)),
         *judged,
         Step(
             "register", config={"prefix": experiment.prefix},
@@ -121,22 +122,25 @@ def _best_of_n(experiment: Experiment, target: str) -> Step:
 
 def _online(experiment: Experiment, target: str) -> list[Step]:
     """A target's policies, one for each language's reward model; none without a section `rl`. A reward server makes the
-    reward model's artifact unnecessary. All reward models observe each training, unless the section names others."""
+    reward model's artifact unnecessary."""
     if RL not in experiment.stages:
         return []
+    return [_trained(experiment, target, source, f"sft-{target}", (source,)) for source in experiment.languages]
+
+
+def _trained(experiment: Experiment, target: str, source: str, policy: str, of: tuple[str, ...]) -> Step:
+    """The training of a target's policy by the reward model of a source."""
     asked = experiment.setting(RL, "reward_url")
-    observers = tuple(experiment.stages[RL].get("observers", experiment.languages))
-    observed: Inputs = {"observers": _labels("reward", observers)} if observers else {}
-    return [
-        Step(
-            RL, (target, source), {"language": target, "labeler": source, "observers": list(observers)},
-            {
-                "policy": f"sft-{target}", "corpora": "validate", **observed,
-                **({} if asked else {"reward_model": f"reward-{source}"}),
-            },
-        )
-        for source in experiment.languages
-    ]  # fmt: skip
+    inputs: Inputs = {
+        "policy": policy, "corpora": "validate", **({} if asked else {"reward_model": f"reward-{source}"}),
+    }  # fmt: skip
+    return Step(RL, (target, *of), {"language": target, "labeler": source}, inputs)
+
+
+def _answered(target: str, of: tuple[str, ...], policies: tuple[str, ...]) -> Step:
+    """Responses of a target's trained policies."""
+    given = {"languages": [target], "split": "eval", "runs": 1, "served": None, "given": None}
+    return Step("sample", (RL, target, *of), given, {"policies": policies, "corpora": "validate"})
 
 
 def _gains(experiment: Experiment, target: str) -> list[Step]:
@@ -144,8 +148,7 @@ def _gains(experiment: Experiment, target: str) -> list[Step]:
     fine-tuned policy."""
     languages = experiment.languages
     policies = tuple(f"{RL}-{target}-{source}" for source in languages)
-    given = {"languages": [target], "split": "eval", "runs": 1, "served": None, "given": None}
-    answered = Step("sample", (RL, target), given, {"policies": policies, "corpora": "validate"})
+    answered = _answered(target, (), policies)
     inputs: Inputs = {
         "samples": _sampled(experiment, target), "answers": (answered.label,), "policy": f"sft-{target}",
         "policies": policies, "reward_models": _labels("reward", languages),
@@ -177,7 +180,8 @@ def _judged(experiment: Experiment, online: list[Step]) -> list[Step]:
 def _verdict(
     experiment: Experiment, of: str, target: str, systems: list[str], candidates: str, *more: str
 ) -> Step:  # fmt: skip
-    steps = 1 + (RL in experiment.stages) + sum(policy.target == target for policy in silver_steps.policies(experiment))
+    policies = 1 + sum(policy.target == target for policy in silver_steps.policies(experiment))
+    steps = policies * (1 + (RL in experiment.stages))
     given = {"language": target, "labelers": systems} | judges.settings(experiment, target, steps) | {"reference": SFT}
     inputs: Inputs = {"reference": _sampled(experiment, target), "candidates": (candidates,)}
     return Step("judge", (of, target, *more), given, inputs)
@@ -196,11 +200,23 @@ def _best_of_translated(experiment: Experiment, policy: TranslatedPolicy) -> lis
     return [*drawn, chosen]
 
 
+def _translated_online(experiment: Experiment, policy: TranslatedPolicy) -> list[Step]:
+    """The training of such a policy by the other language's reward model, and its responses; none without a section `rl`."""
+    if RL not in experiment.stages:
+        return []
+    trained = _trained(experiment, policy.target, policy.source, policy.sft.label, policy.of)
+    return [trained, _answered(policy.target, policy.of, (trained.label,))]
+
+
 def _translated_judged(experiment: Experiment, policy: TranslatedPolicy) -> list[Step]:
-    """The verdict on these choices against the response of the policy that is fine-tuned on the target's own texts."""
-    candidates = "-".join((BEST_OF_N, policy.target, *policy.of))
-    judged = _verdict(experiment, BEST_OF_N, policy.target, [policy.name], candidates, *policy.of)
-    return [judged] if experiment.judged else []
+    """The verdicts on these choices, and on the trained policy, against the response of the policy that is fine-tuned on the
+    target's own texts."""
+    candidates = {BEST_OF_N: BEST_OF_N} | ({RL: f"sample-{RL}"} if RL in experiment.stages else {})
+    return [
+        _verdict(experiment, kind, policy.target, [policy.name], "-".join((of, policy.target, *policy.of)), *policy.of)
+        for kind, of in candidates.items()
+        if experiment.judged
+    ]
 
 
 # The report
@@ -208,9 +224,12 @@ def _translated_judged(experiment: Experiment, policy: TranslatedPolicy) -> list
 
 def _report(experiment: Experiment, online: list[Step], judged: list[Step]) -> Step:
     languages = experiment.languages
-    organic = [step.label for step in judged if len(step.of) == 2]
+    translated = [policy.sft.label for policy in silver_steps.policies(experiment)]
     verdicts = {
-        f"verdicts_{kind}": tuple(label for label in organic if label.startswith(f"judge-{kind}-"))
+        f"verdicts_{data}{kind}": tuple(
+            step.label for step in judged if step.of[0] == kind and (len(step.of) > 2) == bool(data)
+        )
+        for data in ("", "translated_")
         for kind in (BEST_OF_N, RL)
     }
     inputs: dict[str, str | tuple[str, ...]] = {
@@ -218,12 +237,9 @@ def _report(experiment: Experiment, online: list[Step], judged: list[Step]) -> S
         "samples": tuple(label for code in languages for label in _sampled(experiment, code)),
         "best_of_n": _labels(BEST_OF_N, languages), "sft": _labels("sft", languages), "registered": "register",
         **({"gains": _labels("gains", languages)} if online else {}),
+        **({"sft_translated": tuple(translated)} if translated else {}),
         **{name: labels for name, labels in verdicts.items() if labels},
     }  # fmt: skip
-    if translated := list(silver_steps.policies(experiment)):
-        inputs["sft_translated"] = tuple(policy.sft.label for policy in translated)
-        if others := tuple(step.label for step in judged if len(step.of) > 2):
-            inputs["verdicts_translated"] = others
     return Step(
         "reuse_report",
         config={"run": experiment.name, "languages": list(languages)},

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from xlrm import progress
 from xlrm.errors import ArtifactError
-from xlrm.models import chat_templates, templates
+from xlrm.models import chat_templates
 from xlrm.models.chat_templates import Message, Side
 from xlrm.models.precisions import Precision
 from xlrm.models.templates import TemplateRefusal
@@ -121,7 +121,7 @@ class Scorer(ABC):
 
     def encode_marked(self, conversations: Sequence[list[Message]]) -> list[tuple[list[int], bool]]:
         """Same as `encode`, and whether each conversation was cut."""
-        return self.encode_texts(templates.render(self.tokenizer, conversations))
+        return self.encode_texts(chat_templates.as_scored(self.tokenizer, conversations))
 
     def encode_texts(self, texts: list[str]) -> list[tuple[list[int], bool]]:
         """Same as `encode_marked`, for texts to which the chat template was applied."""

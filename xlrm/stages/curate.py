@@ -43,6 +43,7 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
     if config.preferences:
         kept, report = curation.clean_pairs(loaded["preferences"], contamination, config.near_duplicates, config.clean)
         tables |= corpus_sources.split(config, kept, source)
+    division = curation.divided(tables, config.train_share_of)
     if config.benchmark and config.benchmark != benchmarks.HELDOUT:
         tables["benchmark"] = loaded["benchmark"][config.benchmark].rows
     prompts = demonstrated = None
@@ -71,7 +72,9 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
     for entry, pinned in data_card.moving(origins).items():
         progress.say(f"curate: {entry} names a branch, which can change; {pinned} always names this version")
     training = len(tables.get("preferences", ()))
-    card = data_card.card(config.language, origins, report.counts(), prompts, training, config.clean, demonstrated)
+    card = data_card.card(
+        config.language, origins, report.counts(), prompts, training, config.clean, demonstrated, division
+    )
     curation.write(tables, curation.rejects(loaded), card, output)
     if note := data_card.paper_note(card):
         progress.say(f"curate: {note}")

@@ -37,8 +37,8 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
         "corpora": (Summary.FILE,), "curated": (data_card.DataCard.FILE,), "evaluations": (EvaluationResults.FILE,),
         "samples": tuple(sampled.file(0, "eval", code) for code in config.languages),
         "best_of_n": (BestOfNResults.FILE, reuse_reading.REWARDS), "gains": (PolicyGains.FILE,),
-        "verdicts_best_of_n": verdicts, "verdicts_rl": verdicts, "verdicts_translated": verdicts[:1], "sft": (),
-        "sft_translated": (), "registered": (Registered.FILE,),
+        "verdicts_best_of_n": verdicts, "verdicts_rl": verdicts, "verdicts_translated_best_of_n": verdicts[:1],
+        "verdicts_translated_rl": verdicts[:1], "sft": (), "sft_translated": (), "registered": (Registered.FILE,),
     }  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def run(
     evaluations: list[Path] | None = None, best_of_n: list[Path] | None = None, gains: list[Path] | None = None,
     verdicts_best_of_n: list[Path] | None = None, verdicts_rl: list[Path] | None = None, sft: list[Path] | None = None,
     registered: Path | None = None, samples: list[Path] | None = None, sft_translated: list[Path] | None = None,
-    verdicts_translated: list[Path] | None = None,
+    verdicts_translated_best_of_n: list[Path] | None = None, verdicts_translated_rl: list[Path] | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Writes report.html, report.md and tables/*.csv. A part without its input is left out, and the page says how to get it.
 
@@ -62,6 +62,7 @@ def run(
     Raises DataError for results that cannot be read.
     """
     folders: dict[Method, list[Path]] = {"best_of_n": verdicts_best_of_n or [], "rl": verdicts_rl or []}
+    translated = {"best_of_n": verdicts_translated_best_of_n or [], "rl": verdicts_translated_rl or []}
     material = reuse_reading.gather(
         config.languages, config.run, lineage, Summary.find(corpora), config.typology,
         evaluations=[EvaluationResults.read(folder) for folder in evaluations or []],
@@ -70,7 +71,7 @@ def run(
         judged={of: [(JudgeResults.read(each), JudgedItems.read(each)) for each in own] for of, own in folders.items()},
         notes=data_card.notes(card) if (card := data_card.DataCard.find(curated)) else [],
         agreement=reuse_reading.agreement(best_of_n or []),
-        translated=[JudgeResults.read(folder) for folder in verdicts_translated or []],
+        translated={of: [JudgeResults.read(each) for each in own] for of, own in translated.items()},
         words=reuse_reading.words(config.languages, samples or [], best_of_n or []),
     )  # fmt: skip
     reuse_page.write(material, config.title, output)

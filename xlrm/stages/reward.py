@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from xlrm.data.corpus_schema import HELDOUT_PAIRS, PREFERENCE_PAIRS, is_judgment
-from xlrm.languages import InLanguages
+from xlrm.languages import InLanguages, JoinedLanguages
 from xlrm.store.jsonl import each_row, read_rows
 from xlrm.training import columns, heldout, model_card
 from xlrm.training.comparisons import RewardComparisons
@@ -16,7 +16,7 @@ from xlrm.training.trainers import RewardTraining
 class Config(RewardTraining, RewardComparisons, InLanguages):
     """Settings of the training; defaults follow paper A, appendix B, except `optimizer` and `precision`."""
 
-    language: str
+    language: JoinedLanguages
     """Language of the training data, or several joined by +, such as en+es, for a multilingual reward model."""
     mixture: Literal["split", "all", "pool"] = "split"
     """With several languages: split takes each pair once, in a random one of them; all takes it in each; both match pairs by
@@ -26,14 +26,6 @@ class Config(RewardTraining, RewardComparisons, InLanguages):
     """Peak learning rate (paper A: 1e-5)."""
     batch_size: int = Field(128, ge=1)
     """Preference pairs per optimizer step (paper A: 128)."""
-
-    @field_validator("language")
-    @classmethod
-    def _each_once(cls, language: str) -> str:
-        codes = language.split("+")
-        if not all(codes) or len(set(codes)) < len(codes):
-            raise ValueError("codes of different languages, joined by +, are allowed")
-        return language
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:

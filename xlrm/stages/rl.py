@@ -18,16 +18,15 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 
 def run(
-    config: Config, *, policy: Path, corpora: Path, output: Path, reward_model: Path | None = None,
-    observers: list[Path] | None = None,
-) -> dict[str, float]:  # fmt: skip
-    """Trains on the prompts for alignment. With `reward_url`, `reward_model` is not used. `observers`: the reward models that
-    config names, in its order. Raises DataError for prompts that leave no room for a response, ConfigError for a batch size or
-    length that is not possible or without a reward model, and ArtifactError for a reward model or server that fails."""
+    config: Config, *, policy: Path, corpora: Path, output: Path, reward_model: Path | None = None
+) -> dict[str, float]:
+    """Trains on the prompts for alignment. With `reward_url`, `reward_model` is not used. Raises DataError for prompts that leave
+    no room for a response, ConfigError for a batch size or length that is not possible or without a reward model, and
+    ArtifactError for a reward model or server that fails."""
     from xlrm.training import online_rl
 
     prompts = [row["prompt"] for row in CORPUS_PROMPTS.read(corpora / config.language) if row["split"] == "train"]
     if config.reward_url:
         config = config.model_copy(update={"reward_url": config.reward_url.replace("{labeler}", config.labeler)})
         reward_model = None
-    return online_rl.train_online(policy, reward_model, prompts, config, output, observers or ())
+    return online_rl.train_online(policy, reward_model, prompts, config, output)

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import field_validator
-
-from xlrm.languages import InLanguages
+from xlrm.languages import InLanguages, JoinedLanguages
 from xlrm.training import demonstrations
 from xlrm.training.comparisons import SftComparisons
 from xlrm.training.recipes import SftTraining
@@ -13,16 +11,8 @@ from xlrm.training.recipes import SftTraining
 class Config(SftTraining, SftComparisons, InLanguages):
     """Settings of the training; defaults follow paper B, appendices A and B, except `precision`."""
 
-    language: str
+    language: JoinedLanguages
     """Language of the demonstrations, or several joined by +, such as de+en, whose demonstrations are pooled."""
-
-    @field_validator("language")
-    @classmethod
-    def _each_once(cls, language: str) -> str:
-        codes = language.split("+")
-        if not all(codes) or len(set(codes)) < len(codes):
-            raise ValueError("codes of different languages, joined by +, are allowed")
-        return language
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:

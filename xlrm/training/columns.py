@@ -20,9 +20,11 @@ Columns = dict[str, list]
 
 
 def ordered(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: RewardTraining) -> "Dataset":
-    """Dataset of token ids; with `similar_lengths` in training order. Logs how many rows reach `max_length`."""
+    """Dataset of token ids; with `similar_lengths` or `shared_beginnings` in training order. Logs how many rows reach
+    `max_length`."""
     encoded = dataset(tokenizer, rows, config)
-    lengths = longest(encoded.to_dict())
+    columns = encoded.to_dict()
+    lengths = longest(columns)
     if cut := sum(length >= config.max_length for length in lengths):
         progress.say(
             f"reward[{config.language}]: {cut} of {len(lengths)} rows reach max_length {config.max_length}; "
@@ -30,6 +32,9 @@ def ordered(tokenizer: "PreTrainedTokenizerBase", rows: list[Row], config: Rewar
         )
     if config.similar_lengths:
         return encoded.select(similar_lengths_together(lengths, config.batch_size, config.seed))
+    if config.shared_beginnings:
+        texts = next(column for name, column in columns.items() if name.endswith("_ids"))
+        return encoded.select(shared_beginnings_together(texts, config.seed))
     return encoded
 
 
@@ -144,3 +149,20 @@ def similar_lengths_together(lengths: list[int], batch: int, seed: int) -> list[
         batches += [window[i : i + batch] for i in range(0, len(window), batch)]
     rng.shuffle(batches)
     return [row for group in batches for row in group] + rest
+
+
+def shared_beginnings_together(texts: list[list[int]], seed: int) -> list[int]:
+    """Order of row indices in which texts follow each other if they share the first half of the shorter one, or more. Such groups
+    are in random order, and within a group the rows keep theirs."""
+    groups: list[list[int]] = []
+    before: list[int] = []
+    for row in sorted(range(len(texts)), key=texts.__getitem__):
+        text = texts[row]
+        half = (min(len(before), len(text)) + 1) // 2
+        if before and text[:half] == before[:half]:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+        before = text
+    random.Random(seed).shuffle(groups)
+    return [row for group in groups for row in sorted(group)]

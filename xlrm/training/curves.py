@@ -67,6 +67,14 @@ def run_at_work() -> str | None:
     return mlflow_runs.running()
 
 
+def to_run(points: list[Point]) -> None:
+    """Sends points to the current stage's MLflow run, if it has one."""
+    if points and (run := run_at_work()):
+        sender = Sender()
+        sender.start("curves", lambda: mlflow_runs.Run(run).log_points(points, set()))
+        sender.wait()
+
+
 def to_mlflow(run_id: str) -> "TrainerCallback":
     """Callback for transformers' Trainer, in the first process only: sends new points to the run every few seconds, in
     the background, so that an unresponsive MLflow delays only the end. A training resumed from a checkpoint also sends

@@ -10,18 +10,21 @@ Bytes for each parameter of the share of one device (N parameters, G devices):
 | states of AdamW | 8; 2 in 8 bits | 8; 2 in 8 bits |
 | states of Adafactor | 0 (rows and columns of matrices) | not with ZeRO-3 |
 
+With LoRA, gradients and states are those of the adapters, and the other weights only lie there. A reward model has no
+matrix that predicts tokens.
+
 ZeRO-3 also gathers weights of up to `_LIVE` parameters for the layers at work (stage3_max_live_parameters), fills a bucket
 of `_BUCKET` gradients before it reduces them (reduce_bucket_size), and updates `_SUB_GROUP` parameters at a time
 (sub_group_size): defaults of DeepSpeed 0.19, zero/config.py. DPO keeps no reference model: its log-probabilities are
 computed before the training.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from xlrm.models.compute import Shape
 from xlrm.processes import launch
-from xlrm.training.recipes import DpoTraining, SftTraining
+from xlrm.training.recipes import DpoTraining, RewardTraining, SftTraining
 
 _LIVE, _BUCKET, _SUB_GROUP = 1e9, 5e8, 1e9
 _TILE = (4096, 32_768)
@@ -29,9 +32,9 @@ _TILE = (4096, 32_768)
 trl.trainer.utils of TRL 1.16); all logits of a pair of 2 x 2,048 tokens would take 2.5 GB in float32, several times over."""
 _RESERVE = 2e9
 """Assumed for the CUDA context, the buffers of NCCL and cuBLAS, and fragments: not measured here."""
-_WIDTHS = 10
-"""Hidden states for each token that a layer keeps for the backward pass besides those of attention and MLP: inputs and
-outputs of the two norms, in float32 for their part, and the residuals."""
+_NORM, _NORM_AFTER = 3, 2
+"""Vectors for each token that a layer keeps for the backward pass of a norm before attention or MLP (input, normalised input
+and output, which in bfloat16 is copied for each matrix that reads it), and of one whose output is added to the residual."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,17 @@ def of_training(
     precision: Literal["float32", "bfloat16"],
     optimizer: str,
     checkpointing: bool,
+    *,
+    predicts: bool = True,
+    lora_rank: int = 0,
 ) -> Needs:
     """Needs of all weights of a decoder with its vocabulary, trained with AdamW on passes of `tokens` tokens per device
-    (DPO: 2 x pairs x max_length). `optimizer`: its name in transformers; `checkpointing`: gradient checkpointing."""
+    (DPO: 2 x pairs x max_length). `optimizer`: its name in transformers; `checkpointing`: gradient checkpointing;
+    `predicts`: whether it computes the logits of tokens; `lora_rank`: rank of adapters on all linear layers of a model
+    whose other weights are not trained, 0 without."""
     count, half = shape.parameters / devices, precision == "bfloat16"
-    states = count * (2 if "8bit" in optimizer else 8) * (optimizer != "adafactor")
+    trained = _adapters(shape, lora_rank) / devices if lora_rank else count
+    states = trained * (2 if "8bit" in optimizer else 8) * (optimizer != "adafactor")
     if devices == 1:
         number, gathered = 4, 0.0
         weights = count * (6 if half else 4)
@@ -77,20 +86,46 @@ def of_training(
         live, sub_group = min(shape.parameters, _LIVE), min(count, _SUB_GROUP)
         gathered = max(number * (live + _BUCKET), (number + 4) * sub_group)
     computed = 2 if half else 4
-    attention = (2 * shape.heads + 2 * shape.kv_heads) * shape.head_width
-    layer = tokens * (number * _WIDTHS * shape.hidden + computed * (attention + 4 * shape.intermediate))
+    layer = tokens * _kept(shape, number, computed)
     inputs = shape.layers * tokens * number * shape.hidden
     # With checkpoints: the inputs of every layer, and one layer at work, with the gradients of its activations.
     activations = inputs + 2 * layer if checkpointing else (shape.layers + 1) * layer
+    gradients = trained * (number if not lora_rank else 4)
+    head = _head(shape, tokens, devices, number, computed) if predicts else 0.0
+    return Needs(weights, gradients, states, gathered, activations, head)
+
+
+def _kept(shape: Shape, number: int, computed: int) -> int:
+    """Bytes of a token that a layer keeps for the backward pass: of norms, attention (queries, keys, values, and the outputs
+    before and after their way back into the row) and the MLP (gate, its activation, the other half, and their product)."""
+    width, between = shape.head_width, 2 * (_NORM + _NORM_AFTER * shape.norms_after) * shape.hidden
+    of_heads = 2 * shape.head_norms * (shape.heads + shape.kv_heads) * width
+    attention = (3 * shape.heads + 2 * shape.kv_heads) * width
+    return number * (between + of_heads) + computed * (attention + 4 * shape.intermediate)
+
+
+def _adapters(shape: Shape, rank: int) -> int:
+    """Parameters of LoRA adapters on all linear layers."""
+    query, keys = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
+    attention = 2 * (shape.hidden + query) + 2 * (shape.hidden + keys)
+    return shape.layers * rank * (attention + 3 * (shape.hidden + shape.intermediate))
+
+
+def _head(shape: Shape, tokens: float, devices: int, number: int, computed: int) -> float:
+    """Bytes for predicting tokens: logits, and the gradient of their matrix with its parts in the precision computed in."""
     matrix = shape.vocabulary * shape.hidden
     logits = min(tokens, _TILE[0]) * min(shape.vocabulary, _TILE[1]) * computed
-    head = (
-        logits
-        + 4 * matrix
-        + (2 * computed * matrix if half or devices > 1 else 0)
-        + tokens * shape.hidden * (number + 8)
-    )
-    return Needs(weights, count * number, states, gathered, activations, head)
+    parts = 2 * computed * matrix if computed == 2 or devices > 1 else 0
+    return logits + 4 * matrix + parts + tokens * shape.hidden * (number + 8)
+
+
+def of_reward_model(shape: Shape, tokens: float, devices: int, config: RewardTraining) -> Needs:
+    """Needs of a reward model's training on passes of `tokens` tokens per device. Its model has no matrix that predicts
+    tokens, which only a decoder with separate ones leaves out."""
+    return of_training(
+        replace(shape, tied=True), tokens, devices, config.precision, config.optimizer, config.gradient_checkpointing,
+        predicts=False, lora_rank=config.lora_rank,
+    )  # fmt: skip
 
 
 SAVING: dict[str, Any] = {

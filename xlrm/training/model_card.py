@@ -53,10 +53,13 @@ reward = model(**ids).logits[0, 0]
 - TRL: the folder as `reward_funcs` of a trainer
 - vLLM: `vllm serve FOLDER --runner pooling --dtype {dtype}`; without `--dtype`, vLLM computes float32 weights in 16 bits.
   `problem_type` "regression" in config.json makes it return the logit
-- RewardBench: `rewardbench --model FOLDER --not_quantized`
-
+- RewardBench: `rewardbench --model FOLDER --not_quantized`{limit}
 The chat template does not use the current date (SHA-256 `{template}`). Padding is on the right, with a token of its own.
 """
+_LIMIT = """
+
+The model was trained on prompts of at most {limit} tokens: all messages but the last, with the start of an answer. In a longer
+one, the longest message loses its end. Only xlrm and MLflow's loader of this folder shorten prompts by themselves."""
 _LOSS = {
     "bradley_terry": "Bradley-Terry: -log sigmoid(reward of chosen - reward of rejected).",
     "pointwise": "Pointwise: binary cross-entropy of each response's reward against good or bad.",
@@ -66,7 +69,13 @@ _SETTINGS = (
 )  # fmt: skip
 
 
-_OTHERWISE = {"warmup_steps": None, "scheduler": "cosine", "dropout": None, "template": "base"}
+_OTHERWISE = {
+    "max_prompt_length": None,
+    "warmup_steps": None,
+    "scheduler": "cosine",
+    "dropout": None,
+    "template": "base",
+}
 """Settings that are listed where they have another value than this default."""
 
 
@@ -93,6 +102,7 @@ def write_reward_model(
         rows=rows, loss=_LOSS[config["loss"]] + (" Each pair has a margin of its own." if config["margin"] else ""),
         settings="\n".join(f"| {name.replace('_', ' ')} | {config[name]} |" for name in _listed(config)),
         train_loss=metrics["train_loss"], template=template, dtype=dtype, reading=_reading(folder),
+        limit=_LIMIT.format(limit=config["max_prompt_length"]) if config.get("max_prompt_length") else "",
         options="".join(f', {name}="{value}"' for name, value in (attention(load_config(folder)) | as_float32).items()),
     )  # fmt: skip
     (folder / "README.md").write_text(text, encoding="utf-8")

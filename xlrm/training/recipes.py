@@ -8,6 +8,17 @@ from xlrm.models.precisions import Precision
 from xlrm.store import addresses
 from xlrm.store.fields import NotCounted, conflict
 
+OfBitsandbytes = Literal[
+    "adamw_8bit", "adamw_bnb_8bit", "ademamix", "ademamix_8bit", "lion_32bit", "lion_8bit", "paged_adamw_32bit",
+    "paged_adamw_8bit", "paged_ademamix_32bit", "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit", "rmsprop_bnb",
+    "rmsprop_bnb_32bit", "rmsprop_bnb_8bit",
+]  # fmt: skip
+"""Optimizers that need bitsandbytes."""
+Optimizer = Literal[
+    "adamw_torch_fused", "adamw_torch", "adafactor", "sgd", "adagrad", "rmsprop", OfBitsandbytes
+]  # fmt: skip
+"""Optimizers, by their names in transformers' `optim`, without those of libraries that no extra installs."""
+
 
 class TrainingConfig(BaseModel):
     """Settings shared by all trainings."""
@@ -30,7 +41,7 @@ class TrainingConfig(BaseModel):
     """Steps with linear warm-up, instead of `warmup` (paper B's reward models: 1000); null for that share."""
     scheduler: Literal["cosine", "constant"] = "cosine"
     """Learning rate after the warm-up: cosine decay to 0 (paper A), or constant (paper B)."""
-    optimizer: str = "adamw_torch_fused"
+    optimizer: Optimizer = "adamw_torch_fused"
     """Optimizer, by its name in transformers' `optim`; paper A's paged_adamw_8bit needs bitsandbytes. With adafactor (paper B) no
     gradient is clipped."""
     scale_parameter: bool = True
@@ -62,12 +73,19 @@ class ConversationTraining(TrainingConfig):
 class RewardTraining(ConversationTraining):
     """Settings of a reward model's training."""
 
+    max_prompt_length: int | None = Field(None, ge=16)
+    """Maximum tokens of a prompt (paper B: 1024), here and wherever the reward model is used, as of `sft.max_prompt_length`: in a
+    longer one, the longest message loses its end. Less than max_length, which also holds the response; null for no limit of its
+    own (paper A)."""
     loss: Literal["bradley_terry", "pointwise"] = "bradley_terry"
     """bradley_terry: -log sigmoid(r_chosen - r_rejected) (paper A); pointwise: each response good or bad (paper B)."""
     margin: bool = False
     """Whether Bradley-Terry uses each pair's `margin`, 0 if missing: -log sigmoid(r_chosen - r_rejected - margin)."""
     similar_lengths: bool = False
     """Whether each step has pairs of similar length: less padding, and a slightly less random order than paper A's."""
+    shared_beginnings: bool = False
+    """Whether pairs that begin alike, such as questions on one document, follow each other, so that a packed batch computes
+    their beginning once; documents come in random order, the same in each epoch (paper A: all pairs in random order)."""
     center_rewards_coefficient: float | None = Field(None, gt=0)
     """Weight of the mean of (r_chosen + r_rejected)^2, added to Bradley-Terry's loss so that rewards stay around 0 (TRL's
     option, which recommends 0.01); null adds nothing (paper A)."""
@@ -95,6 +113,10 @@ class RewardTraining(ConversationTraining):
 
     @model_validator(mode="after")
     def _belong_together(self) -> "RewardTraining":
+        if self.max_prompt_length and self.max_prompt_length >= self.max_length:
+            raise conflict(
+                "max_prompt_length", self.max_prompt_length, "less than max_length is allowed, which also holds the response"
+            )  # fmt: skip
         if self.quantize and not self.lora_rank:
             raise conflict(
                 "quantize", True, "needs lora_rank above 0, because 4-bit weights cannot be trained themselves"
@@ -108,6 +130,8 @@ class RewardTraining(ConversationTraining):
                 "center_rewards_coefficient", self.center_rewards_coefficient,
                 "needs the bradley_terry loss; a pointwise loss has a zero of its own",
             )  # fmt: skip
+        if self.shared_beginnings and self.similar_lengths:
+            raise conflict("shared_beginnings", True, "not allowed with similar_lengths, which is another order")
         if self.margin and self.loss == "pointwise":
             raise conflict("margin", True, "needs the bradley_terry loss; a pointwise loss compares no responses")
         return self
@@ -131,7 +155,7 @@ class SftTraining(TrainingConfig):
     """Share of the steps with linear warm-up of the learning rate; `scheduler` follows (paper B: none)."""
     scheduler: Literal["cosine", "constant"] = "constant"
     """Learning rate after the warm-up: cosine decay to 0, or constant (paper B)."""
-    optimizer: str = "adafactor"
+    optimizer: Optimizer = "adafactor"
     """Optimizer, by its name in transformers' `optim` (paper B: Adafactor)."""
     max_prompt_length: int = Field(1024, ge=16)
     """Maximum tokens of a prompt (paper B: 1024), here and wherever the policy is used: in a longer one, the longest message
@@ -212,11 +236,9 @@ class OnlineTraining(ConversationTraining):
     of a training wait for each other."""
     generation_batch: Annotated[int, NotCounted] = Field(64, ge=1)
     """Responses generated at a time, by each process; responses do not depend on it."""
-    observers: tuple[str, ...] = ()
-    """Names of reward models that score responses of some steps without training the policy (paper B, figures 3b and 10b: all of
-    them); pipelines fill them in."""
-    observe_steps: int = Field(100, ge=1)
-    """Steps between those whose responses `observers` score, besides the first and the last."""
+    observe_steps: int | None = Field(None, ge=1)
+    """Steps between those whose responses are kept beside the policy, besides the first and the last, for all reward models to
+    score in the stage gains (paper B, figures 3b and 10b); null keeps none."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

@@ -21,6 +21,7 @@ from xlrm.training.preference_tokens import SIDES
 from xlrm.training.recipes import DpoTraining
 
 if TYPE_CHECKING:
+    import torch
     from datasets import Dataset
 
 KIND = "reference_log_probabilities"
@@ -85,19 +86,29 @@ def kept(trainer: type, policy: Path, config: DpoTraining, engine: Callable[[Any
             values = []
             for start in range(0, len(conversations), count):
                 ids, place = conversations[min(start + own, len(conversations) - 1)]  # all processes make every pass
-                tokens = torch.tensor([ids], device=self.accelerator.device)
-                batch = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
-                batch["completion_mask"] = (torch.arange(len(ids), device=tokens.device) >= place).long()[None]
-                (value,) = self.compute_ref_log_probs(model, batch)
+                (value,) = self.compute_ref_log_probs(model, _batch(ids, place, self.accelerator.device))
                 values.append(self.accelerator.gather(value.float()))
             every = torch.cat(values)[: len(conversations)].tolist()
-            for value, (ids, _) in zip(every, conversations, strict=True):
-                if not math.isfinite(value):
-                    where = f"{policy}: log-probability of a response to a conversation of {len(ids)} tokens"
-                    raise ArtifactError("a finite number is required", where=where, value=value)
+            _check_finite(policy, conversations, every)
             return dict(zip(conversations, every, strict=True))
 
     return Kept
+
+
+def _batch(ids: Sequence[int], place: int, device: "torch.device") -> dict[str, "torch.Tensor"]:
+    """A conversation as a batch of its own, (1, tokens) each; `place`: of the response's first token."""
+    import torch
+
+    tokens = torch.tensor([ids], device=device)
+    response = (torch.arange(len(ids), device=device) >= place).long()[None]
+    return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "completion_mask": response}
+
+
+def _check_finite(policy: Path, conversations: Sequence[Conversation], values: Sequence[float]) -> None:
+    for value, (ids, _) in zip(values, conversations, strict=True):
+        if not math.isfinite(value):
+            where = f"{policy}: log-probability of a response to a conversation of {len(ids)} tokens"
+            raise ArtifactError("a finite number is required", where=where, value=value)
 
 
 def identity(policy: Path, config: DpoTraining, accelerator: Any) -> dict[str, object]:

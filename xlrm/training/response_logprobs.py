@@ -1,9 +1,41 @@
 """Log-probabilities and entropies of the tokens of responses, for decoders with TRL's fused head and for encoder-decoders."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+
+    from xlrm.training.rollouts import Writer
+
+
+def computed(trainer: type, writer: "Writer") -> type:
+    """Subclass of TRL's GRPOTrainer or RLOOTrainer with these log-probabilities and entropies, `batch_size` rows at a time."""
+    import torch
+
+    of = of_decoder
+    if writer.config.is_encoder_decoder:
+        start = writer.config.decoder_start_token_id
+        of = partial(of_encoder_decoder, start=start, temperature=writer.decoding.temperature)
+
+    class Computed(trainer):
+        def _get_per_token_logps_and_entropies(
+            self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, batch_size: int | None = None,
+            compute_entropy: bool = False, compute_aux_loss: bool = False, **more: Any,
+        ) -> tuple[Any, Any, Any]:  # fmt: skip
+            if compute_aux_loss:  # a mixture of experts
+                return super()._get_per_token_logps_and_entropies(
+                    model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, compute_aux_loss, **more
+                )  # fmt: skip
+            size, parts = batch_size or len(input_ids), []
+            for start in range(0, len(input_ids), size):
+                ids, mask = input_ids[start : start + size], attention_mask[start : start + size]
+                with self.accelerator.autocast():
+                    parts.append(of(model, ids, mask, logits_to_keep))
+            probabilities, entropies = (list(each) for each in zip(*parts, strict=True))
+            return torch.cat(probabilities), torch.cat(entropies) if compute_entropy else None, None
+
+    return Computed
 
 
 def of_decoder(model: Any, ids: "torch.Tensor", mask: "torch.Tensor", count: int) -> tuple[Any, Any]:

@@ -11,26 +11,23 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from xlrm import installation, progress
 from xlrm.errors import ConfigError
-from xlrm.models import loading, transformers4
+from xlrm.models import loading, prompt_limits, transformers4
 from xlrm.models.packing import model as packing
 from xlrm.processes import launch
 from xlrm.store import unfinished
 from xlrm.store.json_file import JsonFile
 from xlrm.training import checkpoints, columns, curves, dropout, finite, heldout, reward_heads
-from xlrm.training.recipes import ConversationTraining, RewardTraining, TrainingConfig
+from xlrm.training.recipes import ConversationTraining, OfBitsandbytes, RewardTraining, TrainingConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 Row = dict[str, Any]
-_OF_BITSANDBYTES = ("paged_", "lion_", "ademamix", "adamw_8bit", "adamw_bnb_", "rmsprop_bnb")
-"""Prefixes of the names of transformers' optimizers that need bitsandbytes."""
-
 _UNCLIPPED = 1e9
 """Gradient norm that is never reached: Adafactor limits its updates itself, and its authors clip no gradients besides. The
 norm is still computed, and must be finite."""
@@ -73,6 +70,7 @@ def train_reward_model(
 
     def prepare() -> Path:
         tokenizer = loading.reward_tokenizer(base, keeps, config.template == "plain")
+        prompt_limits.write(tokenizer, config.max_prompt_length)
         model = loading.new_reward_model(base, tokenizer, config.seed, keeps)
         columns.ordered(tokenizer, rows, config).save_to_disk(folder / "tokens")
         if heldout_rows:
@@ -112,7 +110,8 @@ def reward_worker(folder: Path) -> None:
     start, config = job.start, RewardTraining(**job.config)
     dataset, tokenizer = _dataset(folder / "tokens"), loading.load_tokenizer(start)
     label = f"reward[{config.language}]"
-    order = {"train_sampling_strategy": "sequential" if config.similar_lengths else "random"}
+    ordered = config.similar_lengths or config.shared_beginnings
+    order = {"train_sampling_strategy": "sequential" if ordered else "random"}
     sets = {"train_dataset": dataset, "eval_dataset": heldout.dataset(folder)}
     if config.loss == "pointwise":
         arguments = training_arguments(TrainingArguments, config, folder, **order)
@@ -165,7 +164,7 @@ def _dataset(path: Path) -> "Dataset":
 
 def needs_bitsandbytes(config: TrainingConfig) -> bool:
     """Whether the training needs bitsandbytes: for its optimizer or for 4-bit weights."""
-    return config.optimizer.startswith(_OF_BITSANDBYTES) or getattr(config, "quantize", False)
+    return config.optimizer in get_args(OfBitsandbytes) or getattr(config, "quantize", False)
 
 
 def adafactor(config: dict[str, Any]) -> tuple[type, dict[str, Any]]:
@@ -183,17 +182,7 @@ def is_sharded(config: TrainingConfig) -> bool:
 
 
 def _check_installed(config: TrainingConfig) -> None:
-    """Raises ConfigError for an optimizer that transformers does not know, or if a library is missing."""
-    from transformers.training_args import OptimizerNames
-
-    known = [optimizer.value for optimizer in OptimizerNames]
-    if config.optimizer not in known:
-        raise ConfigError(
-            "transformers has no such optimizer",
-            where="optimizer",
-            value=config.optimizer,
-            hint=f"it has {', '.join(known)}",
-        )
+    """Raises ConfigError if a library is missing."""
     needs = {
         "bitsandbytes": needs_bitsandbytes(config),
         "deepspeed": launch.world(config.processes) > 1 and is_sharded(config),

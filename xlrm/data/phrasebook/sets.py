@@ -1,4 +1,4 @@
-"""Rows of the phrasebook for supervised fine-tuning, and single judgments of responses.
+"""Rows of the phrasebook: preference pairs, single judgments of responses, and demonstrations for supervised fine-tuning.
 
 Ids contain the seed: equal seeds give translations of each other in all languages, different seeds different rows.
 """
@@ -30,6 +30,28 @@ def demonstrations(language: str, count: int, seed: int) -> list[dict]:
         }
         for split, asked in (("train", train), ("validation", held)) for i, (prompt, answer) in enumerate(asked)
     ]  # fmt: skip
+
+
+def pair_row(row_id: str, pair: Pair, language: str) -> dict:
+    """Row with id, prompt, chosen, rejected and subset."""
+    return {
+        "id": row_id,
+        "prompt": render(pair.prompt, language),
+        "chosen": render(pair.chosen, language),
+        "rejected": render(pair.rejected, language, pair.other_language),
+        "subset": pair.subset,
+    }
+
+
+def pairs(language: str, count: int, seed: int) -> list[dict]:
+    """Rows of pairs with a split. A tenth is for validation, and asks test questions: whatever the seeds, no language trains on
+    a question that another holds out."""
+    held = count // _HELD_OUT
+    return [
+        pair_row(f"phrasebook-pair-{split}-{seed}-{i}", pair, language) | {"split": split}
+        for split, size in (("train", count - held), ("validation", held))
+        for i, pair in enumerate(questions.pairs(seed, size, split == "validation"))
+    ]
 
 
 def judgments(language: str, count: int, seed: int) -> list[dict]:
