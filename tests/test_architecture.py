@@ -9,6 +9,7 @@ import sys
 import tomllib
 import typing
 from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from statistics import median, quantiles
@@ -62,6 +63,7 @@ scikit-learn; Kubernetes is asked by tasks in a cluster, and looked at from outs
 HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "mlflow", "great_expectations", "lingua", "matplotlib")
 
 
+@cache
 def imports(name: str) -> set[str]:
     """What a module imports, anywhere in it: inside functions and under TYPE_CHECKING too."""
     return imports_of(ast.walk(TREES[name]))
