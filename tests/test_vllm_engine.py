@@ -268,7 +268,7 @@ def test_a_stage_leaves_no_process_of_vllm(base, small, tmp_path, number) -> Non
     from xlrm.models.decoding import Decoding
     from xlrm.processes import signals
     if __name__ == "__main__":
-        with signals.ended_by_sigterm():
+        with signals.ended_by_signals():
             prompts = [f"{{i}}: " + "Name the numbers. " * 20 for i in range(128)]
             engine = generation.Vllm(generation.Model({str(base)!r}), precision="float32")
             answers = engine.complete(prompts, 1, Decoding(2, temperature=1.0))
