@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks import contest, workload
 from benchmarks.contest import Benchmark, Contestant, Parity
-from benchmarks.scoring import TOLERANCE
+from benchmarks.scoring import tolerance
 
 
 def contestants(options: argparse.Namespace, folder: Path) -> list[Contestant]:
@@ -32,7 +32,7 @@ def parity(ours: list[float], theirs: list[float], options: argparse.Namespace) 
     apart = float(abs(one - other).max())
     agree = one.argmax(1) == other.argmax(1)
     said = f"{apart:.1e} (std {one.std():.2f}), {agree.sum()}/{len(agree)}"
-    return Parity(said, apart <= TOLERANCE and bool(agree.all()))
+    return Parity(said, apart <= tolerance(options) and bool(agree.all()))
 
 
 def benchmark(responses: int) -> Benchmark:

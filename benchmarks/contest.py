@@ -178,21 +178,22 @@ def measure(benchmark: Benchmark, options: argparse.Namespace, folder: Path) -> 
     rows = of_options(benchmark.rows(options.pairs), options)
     contestants = benchmark.contestants(options, folder)
     outcomes = {one.name: Outcome(one.name) for one in contestants}
-    came_out = {}
+    compared = {one.name: one.compared for one in contestants}
+    ours: Any = None
     few = 1 if options.model else benchmark.few  # a large model warms up on a short row
     for name, seconds, result in race(contestants, rows, options, few):
         if isinstance(seconds, str):
             outcomes[name].unavailable = seconds
             continue
         outcomes[name].seconds.append(seconds)
-        came_out[name] = result
+        ours = result if name == contestants[0].name else ours
+        if ours is not result and compared[name]:  # at once, because a result can hold gradients
+            outcomes[name].parity = benchmark.parity(ours, result, options)
         print(f"{name}: {seconds:.1f} s", file=sys.stderr)
     first = contestants[0].name
     for one in contestants:
         outcome = outcomes[one.name]
         outcome.ratios = [a / b for a, b in zip(outcome.seconds, outcomes[first].seconds, strict=False)]
-        if one.name != first and one.compared:
-            outcome.parity = benchmark.parity(came_out[first], came_out[one.name], options)
         if options.weigh and not one.once:
             outcome.memory = one.peak() if one.peak else _peak_elsewhere(benchmark, options, folder, one.name)
         outcome.missed = list(_missed(one, outcome, outcomes[first], options))

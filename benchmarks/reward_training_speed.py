@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 BATCH, PAIRS = 8, 48
 LOSS, NORM = 1e-5, 1e-4
+_COMPARED = 2**20
+"""Most elements of a matrix whose gradient is kept and compared."""
 
 
 class Learned(NamedTuple):
     losses: list[float]
     norms: list[float]
     gradients: dict[str, Any]
-    """Gradients of the first step, as the optimizer received them."""
+    """Gradients of the first step, as the optimizer received them; of a large model, those of small matrices."""
 
 
 def contestants(options: argparse.Namespace, folder: Path) -> list[Contestant]:
@@ -122,7 +124,8 @@ def first_gradients() -> "TrainerCallback":
 
         def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
             if not self.gradients:
-                named = ((name, one.grad) for name, one in model.named_parameters() if one.grad is not None)
+                weights = ((name, one) for name, one in model.named_parameters() if one.numel() <= _COMPARED)
+                named = ((name, one.grad) for name, one in weights if one.grad is not None)
                 self.gradients = {name: gradient.detach().to("cpu", copy=True) for name, gradient in named}
 
     return Keeper()
