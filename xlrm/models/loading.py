@@ -168,14 +168,12 @@ def _template(tokenizer: "PreTrainedTokenizerBase") -> str:
 
 def same_text(left: "PreTrainedTokenizerBase | None", right: "PreTrainedTokenizerBase") -> bool:
     """Whether the files of two tokenizers show that they give the same token ids for every conversation."""
-    if left is None or not (left.is_fast and right.is_fast):
-        return False
-    if left.chat_template != right.chat_template or prompt_limits.of(left) != prompt_limits.of(right):
+    if left is None or not (left.is_fast and right.is_fast) or left.chat_template != right.chat_template:
         return False
     last = ("truncation", "padding")  # left over from the last call
     contents = [json.loads(each.backend_tokenizer.to_str()) for each in (left, right)]
     first, second = ({key: value for key, value in each.items() if key not in last} for each in contents)
-    return first == second
+    return first == second and prompt_limits.of(left) == prompt_limits.of(right)
 
 
 def load_causal_lm(path: str | Path) -> "PreTrainedModel":

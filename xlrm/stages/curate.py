@@ -54,13 +54,9 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
         tables, demonstrated = tables | made, counted.counts()
     if config.prompts and "prompts" in loaded:
         align, prompts = curation.clean_prompts(
-            config.prompts,
-            loaded["prompts"][config.prompts],
-            contamination,
-            corpus_sources.prompts_curated(config),
-            config.seed,
-            config.clean,
-        )
+            config.prompts, loaded["prompts"][config.prompts], contamination, corpus_sources.prompts_curated(config),
+            config.seed, config.clean,
+        )  # fmt: skip
         loaded["prompts"] = {config.prompts: align}
         tables["prompts"] = curation.prompt_rows(loaded["prompts"], loaded["eval_prompts"])
     if config.parallel:
