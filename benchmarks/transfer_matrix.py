@@ -27,10 +27,10 @@ class Trained:
     credits: dict[str, dict[str, float]]
     """Language -> id of a pair -> 1 if chosen has the higher reward, else 0."""
     seconds: float
-    """Of the training."""
+    """Duration of the training."""
     evaluation_seconds: float
     peak_memory_mib: float
-    """Of this process until the training's end."""
+    """Peak of this process until the training's end."""
     pairs: int
     """Trained on."""
     train_accuracy: float
