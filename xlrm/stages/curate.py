@@ -60,17 +60,15 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
         loaded["prompts"] = {config.prompts: align}
         tables["prompts"] = curation.prompt_rows(loaded["prompts"], loaded["eval_prompts"])
     if config.parallel:
-        tables["parallel"] = [
-            {"id": row["id"], "text": row["text"]} for row in loaded["parallel"][config.parallel].rows
-        ]
+        texts = loaded["parallel"][config.parallel].rows
+        tables["parallel"] = [{"id": row["id"], "text": row["text"]} for row in texts]
         curation.check_parallel(config.parallel, tables["parallel"], source)
     origins = {use: {entry: data.origin for entry, data in entries.items()} for use, entries in loaded.items()}
     for entry, pinned in data_card.moving(origins).items():
         progress.say(f"curate: {entry} names a branch, which can change; {pinned} always names this version")
     training = len(tables.get("preferences", ()))
-    card = data_card.card(
-        config.language, origins, report.counts(), prompts, training, config.clean, demonstrated, division
-    )
+    counts = report.counts()
+    card = data_card.card(config.language, origins, counts, prompts, training, config.clean, demonstrated, division)
     curation.write(tables, curation.rejects(loaded), card, output)
     if note := data_card.paper_note(card):
         progress.say(f"curate: {note}")
