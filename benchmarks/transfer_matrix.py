@@ -27,17 +27,10 @@ class Trained:
     credits: dict[str, dict[str, float]]
     """Language -> id of a pair -> 1 if chosen has the higher reward, else 0."""
     seconds: float
-<<<<<<< HEAD
-    """Seconds of the training."""
-    evaluation_seconds: float
-    peak_memory_mib: float
-    """Peak of this process until the training's end, in MiB."""
-=======
     """Duration of the training."""
     evaluation_seconds: float
     peak_memory_mib: float
     """Peak of this process until the training's end."""
->>>>>>> w-real
     pairs: int
     """Trained on."""
     train_accuracy: float
