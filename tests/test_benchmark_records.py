@@ -26,6 +26,7 @@ SHARED = {
     "record": "the JSON itself",
     "rewardbench_oracle": "runs in the environment of the rewardbench package, which has none of this project",
     "served_translations": "a server",
+    "transfer_matrix": "tables of what real_language measures",
     "vllm_peer": "vLLM in an environment of its own, for the benchmark that asks for it",
     "workload": "the work of speed benchmarks",
 }
