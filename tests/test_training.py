@@ -27,7 +27,7 @@ from xlrm.scorers.engines import TransformersScorer
 from xlrm.stages import reward
 from xlrm.store import fields
 from xlrm.store.jsonl import write_jsonl
-from xlrm.training import checkpoints, kept_checkpoints, recipes, trainers
+from xlrm.training import checkpoints, dropout, kept_checkpoints, recipes, trainers
 
 ROOT = Path(__file__).parents[1]
 TRAINING = {
@@ -381,6 +381,28 @@ def _read(path: Path) -> str:
         return path.read_text()
     except OSError:  # it has ended
         return ""
+
+
+@pytest.mark.parametrize("when", [(trainers, "_place"), (dropout, "restore")])
+def test_a_run_killed_while_its_model_is_copied_copies_it_again(
+    when, tiny_base, corpora, tmp_path, monkeypatch
+) -> None:
+    """Once training is done, nothing but the files of the trained model is left of it."""
+    short = {"batch_size": 64, "device_batch_size": 16}
+    _, whole = train(tiny_base, corpora, tmp_path / "whole", **short)
+    done = getattr(*when)
+
+    def killed(*given) -> None:
+        done(*given)
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(*when, killed)
+            train(tiny_base, corpora, tmp_path / "killed", **short)
+    _, output = train(tiny_base, corpora, tmp_path / "killed", **short)
+    files = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in (output, whole)]
+    assert files[0] == files[1] and "config.json" in files[0]
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ def train_dpo(policy: Path, rows: Sequence[dict[str, Any]], config: DpoTraining,
     metrics = trainers.run_job(f"{__name__}:dpo_worker", prepare, folder, config, DpoTraining)
     if metrics:
         finite.check_trained(folder / "trained", label, metrics["steps"])
-        trainers.move(folder / "trained", output)
+        trainers.copy(folder / "trained", output)
         metrics |= {name: float(count) for name, count in PairCounts.read(folder).model_dump().items()}
     transformers4.write_older_names(output)
     return metrics

@@ -75,8 +75,8 @@ def train_online(
     metrics = trainers.run_job(f"{__name__}:worker", prepare, folder, config, OnlineTraining)
     if metrics:
         finite.check_trained(folder / "trained", label, metrics["steps"])
-        dropout.restore(folder / "trained", policy)
-        trainers.move(folder / "trained", output)
+        trainers.copy(folder / "trained", output)
+        dropout.restore(output, policy)
         metrics |= {"prompts": float(len(fitting)), "left_out": float(len(prompts) - len(fitting))}
     transformers4.write_older_names(output)
     return metrics

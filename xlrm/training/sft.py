@@ -78,8 +78,8 @@ def train_sft(
     metrics = trainers.run_job(f"{__name__}:worker", prepare, folder, config, SftTraining)
     if metrics:
         finite.check_trained(folder / "trained", label, metrics["steps"])
-        dropout.restore(folder / "trained", base)
-        trainers.move(folder / "trained", output)
+        trainers.copy(folder / "trained", output)
+        dropout.restore(output, base)
         if card := BaseModelCard.find(base):
             card.write(output)  # whose licence a reward model of the policy has too
         metrics |= {name: float(count) for name, count in DemonstrationCounts.read(folder).model_dump().items()}

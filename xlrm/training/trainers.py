@@ -6,8 +6,10 @@ in it, in one or many processes (`xlrm.processes.launch`), and write `checkpoint
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -95,8 +97,8 @@ def train_reward_model(
     if metrics and config.lora_rank:
         _merge(folder, output)
     elif metrics:
-        dropout.restore(folder / "trained", folder / "start")
-        move(folder / "trained", output)
+        copy(folder / "trained", output)
+        dropout.restore(output, folder / "start")
     transformers4.write_older_names(output)
     return metrics
 
@@ -379,8 +381,16 @@ def _merge(folder: Path, output: Path) -> None:
     shutil.copyfile(trained / curves.FILE, output / curves.FILE)
 
 
-def move(trained: Path, output: Path) -> None:
-    """Moves the files of the trained model to `output`."""
-    output.mkdir(parents=True, exist_ok=True)
-    for file in trained.iterdir():
-        shutil.move(file, output / file.name)
+def copy(trained: Path, output: Path) -> None:
+    """Copies the files of the trained model to `output`. `trained` stays whole, so that a killed run does it again."""
+    shutil.copytree(trained, output, dirs_exist_ok=True, copy_function=_place)
+
+
+def _place(file: str, target: str) -> None:
+    """Copies a file, or links it where the file system can, if it is weights, which nothing changes afterwards."""
+    Path(target).unlink(missing_ok=True)
+    if file.endswith(".safetensors"):
+        with suppress(OSError):
+            os.link(file, target)
+            return
+    shutil.copyfile(file, target)
