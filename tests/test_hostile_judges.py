@@ -106,7 +106,7 @@ def test_a_budget_stops_at_once_and_keeps_what_was_paid(parallel, monkeypatch) -
         with refused(GateError, "judge.max_usd", 10.0):
             one.judge(pairs(200))
         asked = len(server.requests)
-        assert 11 <= asked < 60 and one.cost.usd == asked
+        assert 11 <= asked < 11 + parallel and one.cost.usd == asked
         more = judge(monkeypatch, server.address)
         assert more.estimate(pairs(200)).known == asked
 
@@ -116,7 +116,7 @@ def test_a_budget_without_reported_tokens_cannot_be_kept(monkeypatch) -> None:
         priced = judge(monkeypatch, server.address, usd_per_million={"m": (1.0, 1.0)}, max_usd=10.0, parallel=1)
         with refused(GateError, "judge.max_usd", 10.0) as raised:
             priced.judge(pairs(50))
-        assert "reports no tokens" in raised.value.message and len(server.requests) <= 3
+        assert "reports no tokens" in raised.value.message and len(server.requests) == 1
         free = judge(monkeypatch, server.address, usd_per_million={"m": (0.0, 0.0)}, max_usd=10.0)
         assert len(free.judge(pairs(50))) == 50
 

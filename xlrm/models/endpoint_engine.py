@@ -6,9 +6,10 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any, Literal
 
 from xlrm import progress
@@ -87,22 +88,27 @@ class Endpoint(Engine):
         return openai.OpenAI(base_url=address, api_key=key, max_retries=self.retries, timeout=self.timeout_seconds)
 
     def _ask(self, requests: Sequence[Request], decoding: Decoding, tell: Callable[[int, Completion], None]) -> None:
-        """Raises ArtifactError if a request fails after its retries; first calls `tell` for every answer that has
+        """Sends another request only when an answer has been told, so that fewer than `parallel` are paid for after
+        `tell` raises. Raises ArtifactError if a request fails after its retries; first calls `tell` for every answer that has
         arrived, including those to requests still running at the failure."""
         self.client  # noqa: B018  (created once here, not by several threads)
-        reported = set()
+        left = iter(enumerate(requests))
+        running: dict[Future[Completion], int] = {}
         with ThreadPoolExecutor(self.parallel) as pool:
-            asked = {pool.submit(self._complete, request, decoding): place for place, request in enumerate(requests)}
             try:
-                for future in as_completed(asked):
-                    completion = future.result()
-                    reported.add(future)
-                    tell(asked[future], completion)
+                while True:
+                    for place, request in islice(left, self.parallel - len(running)):
+                        running[pool.submit(self._complete, request, decoding)] = place
+                    if not running:
+                        return
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        completion = future.result()
+                        tell(running.pop(future), completion)
             except BaseException:
                 pool.shutdown(cancel_futures=True)
-                for future in asked.keys() - reported:
+                for future, place in running.items():
                     if _came(future):
-                        tell(asked[future], future.result())
+                        tell(place, future.result())
                 raise
 
     def check(self) -> None:
