@@ -290,6 +290,11 @@ def start(base: Path, corpora: Path, work: Path, **changes: Any) -> subprocess.P
         return subprocess.Popen([sys.executable, "-c", RUN, *map(str, arguments)], stdout=log, stderr=log, cwd=ROOT)
 
 
+def ended(process: subprocess.Popen, work: Path) -> None:
+    """Asserts that a training ends well, or shows what it said last."""
+    assert process.wait() == 0, work.with_suffix(".log").read_text()[-3000:]
+
+
 @pytest.mark.slow
 def test_a_killed_training_continues_with_the_best_weights_so_far(
     tiny_mt5: Path, corpora: Path, tmp_path: Path
@@ -298,7 +303,7 @@ def test_a_killed_training_continues_with_the_best_weights_so_far(
     killed = start(tiny_mt5, corpora, tmp_path / "killed", **options)
     kill_after_a_checkpoint(killed, tmp_path / "killed")
     for name in ("killed", "whole"):
-        assert start(tiny_mt5, corpora, tmp_path / name, **options).wait() == 0
+        ended(start(tiny_mt5, corpora, tmp_path / name, **options), tmp_path / name)
     log = (tmp_path / "killed.log").read_text()
     assert "sft[en]: continues from step" in log
     assert curve(tmp_path / "killed" / "output") == curve(tmp_path / "whole" / "output")
@@ -313,7 +318,7 @@ def test_two_processes_are_as_one(kind: str, corpora: Path, tmp_path: Path, requ
     base = request.getfixturevalue(kind)
     for count in (1, 2):
         options = {"steps": 3, "processes": count, "dropout": 0.0, "validation_rows": 5, "validations": 1}
-        assert start(base, corpora, tmp_path / str(count), **options).wait() == 0
+        ended(start(base, corpora, tmp_path / str(count), **options), tmp_path / str(count))
     points = [curve(tmp_path / str(count) / "output") for count in (1, 2)]
     for one_process, two in zip(*points, strict=True):
         for name in {"loss", "gradient_norm", "heldout_rouge_l"}.intersection(one_process):

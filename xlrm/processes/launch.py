@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -236,9 +237,12 @@ def _of_the_group(error: RuntimeError) -> bool:
 
 
 def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A free port below those that Linux gives to outgoing connections, one of which could take it before the training does."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_768)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def die_with_parent() -> None:
