@@ -46,7 +46,7 @@ def facts(package: Package, preset: str, on: placement.Placement, targets: tuple
         targets = ()
     more = {
         "demo": [f"base.pretraining.languages=[en,{spoken[1:]}"], "own": ["translate.translator=OWNER/NAME"],
-        "paper": ["sample.eval_prompts=null"],
+        "real": ["translate.translator=OWNER/NAME"], "paper": ["sample.eval_prompts=null"],
     }  # fmt: skip
     others = [line for start, lines in more.items() if preset.startswith(start) for line in lines]
     loaded = experiment.load(PRESETS[preset], (f"targets={spoken}", *others) if targets else ())

@@ -134,8 +134,8 @@ REFUSED = {
         "paper_b_summarization",
         "cpu",
     ): "translate.engine: vllm needs a GPU; on placement cpu a pod of translate has 0 GPU(s)",
-    ("paper_b_summarization", "a100-40gb"): "sft.device_batch_size=8: needs about 47 GiB of each of 4 GPUs",
-    ("paper_b_summarization", "a100-40gb-pcie"): "sft.device_batch_size=8: needs about 47 GiB of each of 4 GPUs",
+    ("paper_b_summarization", "a100-40gb"): "sft.device_batch_size=8: needs about 46 GiB of each of 4 GPUs",
+    ("paper_b_summarization", "a100-40gb-pcie"): "sft.device_batch_size=8: needs about 46 GiB of each of 4 GPUs",
     ("paper_b_dialog", "cpu"): "sample.engine: vllm needs a GPU; on placement cpu a pod of answer has 0 GPU(s)",
 }
 """What no run on a cluster without GPUs can do, or with GPUs that are too small, said before it begins."""

@@ -187,6 +187,7 @@ def test_a_base_model_that_is_no_model_is_one_line(tmp_path) -> None:
     edited(tmp_path, "config.json", intermediate_size=64)
     with refused(ArtifactError, tmp_path):
         loading.new_reward_model(tmp_path, words, seed=1)
+    edited(tmp_path, "config.json", architectures=["LlamaForCausalLM"])
     quantized("gptq")(tmp_path)
     judge = generation.Transformers(generation.Model(str(tmp_path)))
     for load in (lambda: loading.new_reward_model(tmp_path, words, seed=1), lambda: loading.load_causal_lm(tmp_path)):

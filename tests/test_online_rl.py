@@ -158,7 +158,9 @@ def test_rewards_kl_divergence_and_loss_are_those_of_a_plain_computation(
         ratios = torch.stack([part.sum() for part in (after - after.detach()).split(tokens.tolist())]).exp()
         loss = -(advantages.view(-1) * ratios).mean()
     assert last["kl"] == pytest.approx((k3 if method == "grpo" else k1).mean().item(), abs=1e-6)
-    assert last["loss"] == pytest.approx(loss.item(), abs=1e-5)
+    # A group's advantages add up to 0, so RLOO's loss is rounding alone, which grows with them; its gradient says more.
+    size = 1.0 if method == "grpo" else max(1.0, advantages.abs().mean().item())
+    assert last["loss"] == pytest.approx(loss.item(), abs=1e-5 * size)
     loss.backward()
     norm = torch.stack([tensor.grad.norm() for tensor in policy.parameters() if tensor.grad is not None]).norm()
     assert last["gradient_norm"] == pytest.approx(norm.item(), rel=1e-3)
