@@ -27,7 +27,7 @@ from benchmarks import record
 from benchmarks.transfer_matrix import HeldOut, Trained, summary, tables
 from xlrm.analysis.representations import Representations
 from xlrm.data.corpus_schema import BENCHMARK_ITEMS
-from xlrm.data.curation import document
+from xlrm.data.division import document
 from xlrm.errors import XlrmError
 from xlrm.evaluation import reward_table
 from xlrm.evaluation.results import EvaluationResults

@@ -13,7 +13,7 @@ from refusals import refused
 
 from pipelines import changes
 from xlrm import cli, languages
-from xlrm.data import curation
+from xlrm.data import division
 from xlrm.errors import ConfigError, DataError
 from xlrm.evaluation.results import EvaluationResults
 from xlrm.languages import LANGUAGES, NewLanguage
@@ -245,8 +245,8 @@ def test_a_pair_that_is_held_out_in_one_language_is_in_no_other_languages_traini
     other = curate.Config(language="ar", **small_corpora.files(tmp_path, "ar"), **shares)
     curate.run(other, source=tmp_path / "pt-out", output=tmp_path / "ar-out")
     assert "16 of 16 pairs have an id of the source's" in capsys.readouterr().err
-    assert curation.held_out_ids(tmp_path / "ar-out") == curation.held_out_ids(tmp_path / "pt-out")
-    assert len(curation.held_out_ids(tmp_path / "pt-out")[1]) == 8
+    assert division.held_out_ids(tmp_path / "ar-out") == division.held_out_ids(tmp_path / "pt-out")
+    assert len(division.held_out_ids(tmp_path / "pt-out")[1]) == 8
 
 
 def test_a_pair_that_tests_in_one_language_is_in_no_other_languages_training(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from refusals import refused
 
 from benchmarks import real_language, transfer_matrix
-from xlrm.data import curation, data_card
+from xlrm.data import data_card, division
 from xlrm.errors import ConfigError
 from xlrm.run import experiment
 from xlrm.run.sections import stage_config
@@ -75,6 +75,46 @@ def test_no_document_of_the_held_out_pairs_is_trained_on_in_any_language(
     assert data_card.notes(card)[-1].startswith("Pairs divided by documents: 7 for training, 3 held out, 0 in both")
 
 
+def divided(folder: Path, source: Path | None, rows: list[dict], **options) -> tuple[list[str], list[str]]:
+    """Ids of the pairs that `curate` has for training, and of those held out to test on."""
+    write_jsonl(folder.with_suffix(".jsonl"), rows)
+    config = {"train_share": 0.6, "clean": [], "preferences": (str(folder.with_suffix(".jsonl")),)} | options
+    curate.run(curate.Config(language=folder.name, **config), source=source, output=folder)
+    table = "benchmark" if options["benchmark"] else "heldout"
+    train, held = ([row["id"] for row in read_rows(folder / f"{name}.jsonl")] for name in ("preferences", table))
+    assert not {*train} & {*held}
+    return train, held
+
+
+@pytest.mark.parametrize("of", ["pairs", "prompts", "documents"])
+@pytest.mark.parametrize(("benchmark", "limit"), [("heldout", "benchmark_items"), (None, "heldout_pairs")])
+def test_a_limit_of_held_out_pairs_takes_the_same_in_each_language(tmp_path, benchmark, limit, of) -> None:
+    options = {"benchmark": benchmark, limit: 5, "train_share_of": of}
+    english = divided(tmp_path / "en", None, pairs("en"), **options)
+    missing = english[1][0]
+    german = divided(tmp_path / "de", tmp_path / "en", [row for row in pairs("de") if row["id"] != missing], **options)
+    assert german[0] == english[0], "no pair beyond the limit is trained on instead"
+    assert len(german[1]) == len(english[1]) == 5 and {*english[1]} - {missing} <= {*german[1]}
+
+
+@pytest.mark.parametrize("of", ["pairs", "prompts", "documents"])
+@pytest.mark.parametrize("benchmark", ["heldout", None])
+def test_pairs_that_the_source_lacks_are_in_the_same_part_in_all_other_languages(tmp_path, benchmark, of) -> None:
+    """The source's were lost in cleaning, or are a sample; the others lack some of their own."""
+    draw = np.random.default_rng(0)
+    options = {"benchmark": benchmark, "train_share_of": of}
+    sets = []
+    for language, share in (("en", 0.5), ("de", 0.9), ("es", 0.9)):
+        rows = pairs("de" if language == "es" else language)
+        have = [f"{number}-{i}" for number in range(len(NAMES)) if draw.random() < share for i in range(3)]
+        source = None if language == "en" else tmp_path / "en"
+        sets.append(divided(tmp_path / language, source, [row for row in rows if row["id"] in have], **options))
+    for train, _ in sets:
+        assert all(not {*train} & {*held} for _, held in sets)
+    (german, held), (spanish, _) = sets[1:]
+    assert {*german} ^ {*spanish} and {*german, *held} - {*sets[0][0], *sets[0][1]}
+
+
 def test_prompts_that_share_a_document_are_in_both_parts_if_divided_by_prompt(tmp_path: Path, data: str) -> None:
     config = curate.Config(
         preferences=(data.format(language="en"),),
@@ -85,7 +125,7 @@ def test_prompts_that_share_a_document_are_in_both_parts_if_divided_by_prompt(tm
     )
     curate.run(config, output=tmp_path / "en")
     train, held = (read_rows(tmp_path / "en" / f"{name}.jsonl") for name in ("preferences", "benchmark"))
-    assert {curation.document(row["prompt"]) for row in train} & {curation.document(row["prompt"]) for row in held}
+    assert {division.document(row["prompt"]) for row in train} & {division.document(row["prompt"]) for row in held}
     assert data_card.DataCard.read(tmp_path / "en").division == data_card.Division(
         of="prompts", training=15, held_out=15, both=0
     )
@@ -101,7 +141,7 @@ def test_prompts_that_share_a_document_are_in_both_parts_if_divided_by_prompt(tm
     ],
 )
 def test_a_prompt_is_about_all_but_its_last_paragraph(prompt: str | list, about: str) -> None:
-    assert curation.document(prompt) == about
+    assert division.document(prompt) == about
 
 
 def test_texts_that_share_half_of_the_shorter_one_follow_each_other() -> None:

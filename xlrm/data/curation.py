@@ -1,38 +1,30 @@
 """Turns loaded sources into the tables of a corpus: pairs for training and held-out pairs, prompts for alignment and
 for judging."""
 
-import json
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from xlrm import progress
 from xlrm.data import catalog, cleaning, data_card, hub_sets
 from xlrm.data.catalog import EVAL_PROMPTS, PREFERENCES, PROMPTS
 from xlrm.data.cleaning import Contamination, Counts, Report
-from xlrm.data.conversations import Turns, plain
 from xlrm.data.corpus_schema import (
-    BENCHMARK_ITEMS,
     CORPUS_PROMPTS,
-    HELDOUT_PAIRS,
     PARALLEL_TEXTS,
-    PREFERENCE_PAIRS,
     TABLES,
-    Name,
-    Table,
     is_judgment,
 )
+from xlrm.data.division import Rows, Tables
 from xlrm.data.hub_sets import Loaded
 from xlrm.errors import DataError
 from xlrm.store import row_files
-from xlrm.store.jsonl import read_rows, write_jsonl
+from xlrm.store.jsonl import write_jsonl
 from xlrm.store.row_files import PLAIN, Reading
 
 _JUDGED = 10
 """One in ten prompts is for judging if there is no set for judging and no number."""
 
-Rows = list[dict]
-Tables = dict[Name, Rows]
 Sources = dict[str, Loaded]
 """Entry of the config -> the rows loaded for it."""
 
@@ -151,35 +143,6 @@ def _check_one_kind(loaded: Sources) -> None:
         )  # fmt: skip
 
 
-def _ids(corpus: Path | None, table: Table) -> set[str]:
-    file = corpus and corpus / table.file
-    return {row["id"] for row in read_rows(file)} if file and file.is_file() else set()
-
-
-def held_out_ids(corpus: Path | None) -> tuple[set[str], set[str]]:
-    """Ids of the training pairs, and of the held-out pairs, those of its benchmark included, of the source's corpus, if
-    there is one."""
-    return _ids(corpus, PREFERENCE_PAIRS), _ids(corpus, HELDOUT_PAIRS) | tested_ids(corpus)
-
-
-def tested_ids(corpus: Path | None) -> set[str]:
-    """Ids of the benchmark of the source's corpus, if it is made of held-out pairs: no dataset is its origin then."""
-    card = data_card.DataCard.find(corpus)
-    return set() if card is None or card.origins.get("benchmark") else _ids(corpus, BENCHMARK_ITEMS)
-
-
-def with_same_prompts(pairs: Rows, ids: Collection[str]) -> set[str]:
-    """`ids`, and those of the other pairs with the prompt of one of these."""
-    asked = {plain(row["prompt"]) for row in pairs if row["id"] in ids}
-    return {*ids, *(row["id"] for row in pairs if plain(row["prompt"]) in asked)}
-
-
-def say_shared(pairs: Rows, ids: Collection[str]) -> None:
-    """Logs how many pairs are divided as in the source's corpus, whose ids are `ids`."""
-    if shared := sum(row["id"] in ids for row in pairs):
-        progress.say(f"curate: {shared} of {len(pairs)} pairs have an id of the source's, and are held out as there")
-
-
 def check_parallel(entry: str, rows: Rows, source: Path | None) -> None:
     """Raises DataError for texts of which none has the id of one of the source's: they could not be compared."""
     if source is None or not (source / PARALLEL_TEXTS.file).is_file():
@@ -190,136 +153,6 @@ def check_parallel(entry: str, rows: Rows, source: Path | None) -> None:
             "no text has an id of the source's texts, by which they are compared", where="curate.parallel", value=entry,
             hint="give translations the same id, or name texts of all languages in represent.parallel",
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Division:
-    """How pairs are divided into those for training and those held out."""
-
-    train_share: float
-    most: int | None
-    """Maximum number of held-out pairs; None keeps all."""
-    seed: int
-    trained: Collection[str] = ()
-    """Ids that are for training in another language."""
-    held: Collection[str] = ()
-    """Ids that are held out in another language, so that no pair is in both parts."""
-    documents: bool = False
-    """Whether prompts about one document are in the same part."""
-
-
-def hold_out(pairs: Rows, division: Division) -> tuple[Rows, Rows]:
-    """(a share of the pairs for training, the others or a sample of them)."""
-    trained, seed = division.trained, division.seed
-    free = [i for i, row in enumerate(pairs) if row["id"] not in trained and row["id"] not in division.held]
-    drawn = hub_sets.sample(len(free), max(1, round(division.train_share * len(free))), seed)
-    chosen = sorted([free[i] for i in drawn] + [i for i, row in enumerate(pairs) if row["id"] in trained])
-    others = sorted(set(range(len(pairs))).difference(chosen))
-    kept = [others[i] for i in hub_sets.sample(len(others), division.most, seed)]
-    if others:
-        progress.say(f"curate: {len(pairs)} pairs: {len(chosen)} for training, {len(kept)} of the others held out")
-    return [pairs[i] for i in chosen], [pairs[i] for i in kept]
-
-
-def by_own_split(rows: Rows) -> tuple[Rows, Rows, Rows]:
-    """(rows for training, rows for validation, others), by what the dataset says, without their field `split`. Raises
-    DataError if all are for validation."""
-    parts: dict[str | None, Rows] = {"train": [], "validation": [], None: []}
-    for row in rows:
-        parts[row.get("split")].append({name: value for name, value in row.items() if name != "split"})
-    train, validation, others = parts.values()
-    if validation and not (train or others):
-        raise DataError("all rows are for validation, none to train on", where="curate.preferences", value=len(rows))
-    return train, validation, others
-
-
-def check_comparable(pairs: Rows) -> None:
-    """Raises DataError for single judgments, which cannot be a benchmark."""
-    if judged := sum(map(is_judgment, pairs)):
-        raise DataError(
-            f"{judged} of {len(pairs)} rows are single judgments, and only pairs can be a benchmark", where="curate.benchmark",
-            value="heldout", hint="name a file of pairs, by --eval in xlrm train",
-        )  # fmt: skip
-
-
-def sampled(rows: Rows, most: int | None, seed: int) -> Rows:
-    """At most `most` of the rows, sampled by seed and in their order; None takes all."""
-    return [rows[i] for i in hub_sets.sample(len(rows), most, seed)]
-
-
-def hold_out_prompts(pairs: Rows, division: Division) -> tuple[Rows, Rows]:
-    """(pairs of a share of the prompts, or of the documents that prompts are about, for training, those of the others, or a
-    sample of them). Raises DataError if either has none, and for single judgments, with which nothing can be compared."""
-    check_comparable(pairs)
-    asked, prompts, taken, kept_out = _prompts(pairs, division)
-    count = round(division.train_share * len(prompts))
-    if not (taken and kept_out):
-        count = min(max(0 if taken else 1, count), len(prompts) - (0 if kept_out else 1))
-    if count < 0 or not (taken or count):
-        raise DataError(
-            "two or more prompts are required, to train on some and evaluate on the others", where="curate.preferences",
-            value=len(prompts),
-        )  # fmt: skip
-    training = {prompts[i] for i in hub_sets.sample(len(prompts), count, division.seed)} | (taken - kept_out)
-    return _by_prompt(pairs, asked, training, division, " to evaluate on")
-
-
-def hold_out_by_prompt(rows: Rows, division: Division) -> tuple[Rows, Rows]:
-    """As `hold_out_prompts`, for single judgments too, so that no prompt or document has rows in both parts; a share of 1 holds
-    out nothing, or what `division.held` says."""
-    asked, prompts, taken, kept_out = _prompts(rows, division)
-    count = max(round(division.train_share * len(prompts)), not taken)
-    training = {prompts[i] for i in hub_sets.sample(len(prompts), count, division.seed)} | (taken - kept_out)
-    return _by_prompt(rows, asked, training, division)
-
-
-def document(prompt: Turns) -> str:
-    """What a prompt is about: all of it but the last paragraph, such as a passage before a question; a prompt of one paragraph
-    is itself what it is about."""
-    text = plain(prompt).strip()
-    return text.rpartition("\n\n")[0].strip() or text
-
-
-def _prompts(pairs: Rows, division: Division) -> tuple[list[str], list[str], set[str], set[str]]:
-    """Prompt of each row, or its document; and the different ones that are in neither part in another language, in its part to
-    train on, and in its held-out part."""
-    asked = [
-        document(pair["prompt"]) if division.documents else json.dumps(pair["prompt"], sort_keys=True, allow_nan=False)
-        for pair in pairs
-    ]
-    taken, kept_out = (
-        {p for p, pair in zip(asked, pairs, strict=True) if pair["id"] in ids}
-        for ids in (division.trained, division.held)
-    )
-    free = [prompt for prompt in dict.fromkeys(asked) if prompt not in taken and prompt not in kept_out]
-    return asked, free, taken, kept_out
-
-
-def divided(tables: Tables, of: str) -> data_card.Division | None:
-    """What pairs are divided by, and how many of these are in each part; None if they are divided one by one."""
-    if of not in ("prompts", "documents") or "preferences" not in tables:
-        return None
-    key = document if of == "documents" else plain
-    training = {key(row["prompt"]) for row in tables["preferences"]}
-    held = {key(row["prompt"]) for row in [*tables.get("heldout", []), *tables.get("benchmark", [])]}
-    return data_card.Division.model_validate(
-        {"of": of, "training": len(training), "held_out": len(held), "both": len(training & held)}
-    )
-
-
-def _by_prompt(
-    pairs: Rows, asked: list[str], training: set[str], division: Division, purpose: str = ""
-) -> tuple[Rows, Rows]:
-    groups: tuple[Rows, Rows] = ([], [])
-    for prompt, pair in zip(asked, pairs, strict=True):
-        groups[prompt not in training].append(pair)
-    train, rest = groups
-    kept = [rest[i] for i in hub_sets.sample(len(rest), division.most, division.seed)]
-    if rest:
-        progress.say(
-            f"curate: {len(pairs)} pairs: {len(train)} for training, {len(kept)} with other prompts held out{purpose}"
-        )
-    return train, kept
 
 
 def clean_prompts(

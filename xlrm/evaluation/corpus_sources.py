@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from xlrm.data import catalog, cleaning, curation, demonstrations, reading
+from xlrm.data import catalog, cleaning, curation, demonstrations, division, reading
 from xlrm.data.catalog import DEMONSTRATIONS, PARALLEL, PREFERENCES
 from xlrm.data.cleaning import Contamination, Report
 from xlrm.data.corpus_schema import is_judgment
@@ -164,32 +164,41 @@ class Settings(InLanguages):
         return entry
 
 
-def split(config: Settings, pairs: curation.Rows, source: Path | None) -> curation.Tables:
-    """The pairs to train on, and those held out, as a table of their own or as the benchmark. Pairs with a split of their
-    own keep it; single judgments are divided by prompt."""
-    train, rest, free = curation.by_own_split(pairs)
-    trained, held = curation.held_out_ids(source)
-    documents = config.train_share_of == "documents"
-    curation.say_shared(free, trained | held)
-    if config.benchmark == benchmarks.HELDOUT:
-        curation.check_comparable(pairs)
-        if free or not rest:
-            division = curation.Division(
-                config.train_share, config.benchmark_items, config.seed, trained, held, documents
-            )
-            more, others = curation.hold_out_prompts(free, division)
-            train, rest = train + more, rest + others
-        rest = curation.sampled(rest, config.benchmark_items, config.seed)
-        return {"preferences": train, "benchmark": benchmarks.rated(benchmarks.HELDOUT, rest)}
-    tested = curation.with_same_prompts(free, curation.tested_ids(source))
-    by_prompt = config.train_share_of != "pairs" or (free and is_judgment(free[0]))
-    hold_out = curation.hold_out_by_prompt if by_prompt else curation.hold_out
-    division = curation.Division(
-        config.train_share, config.heldout_pairs, config.seed, trained - tested, held | tested, documents
-    )
-    more, others = hold_out(free, division)
-    heldout = curation.sampled(rest + others, config.heldout_pairs, config.seed)
-    return {"preferences": train + more, **({"heldout": heldout} if heldout else {})}
+def split(config: Settings, pairs: division.Rows, source: Path | None) -> tuple[division.Tables, list[str]]:
+    """The pairs to train on, and those held out, as a table of their own or as the benchmark; and the ids of those held out that
+    a limit leaves out of it. Pairs with a split of their own keep it; single judgments are divided by prompt."""
+    train, rest, free = division.by_own_split(pairs)
+    trained, held = division.held_out_ids(source)
+    beyond = division.LeftOut.find(source)
+    away = held.union(beyond.ids if beyond else ())
+    division.say_shared(free, trained | away)
+    compared = config.benchmark == benchmarks.HELDOUT
+    if compared:
+        division.check_comparable(pairs)
+        hold_out = division.hold_out_prompts
+        most = config.benchmark_items
+    else:
+        tested = division.with_same_prompts(free, division.tested_ids(source))
+        trained, away = trained - tested, away | tested
+        by_prompt = config.train_share_of != "pairs" or (free and is_judgment(free[0]))
+        hold_out = division.hold_out_by_prompt if by_prompt else division.hold_out
+        most = config.heldout_pairs
+    more: division.Rows = []
+    others: division.Rows = []
+    if free or not (compared and rest):
+        documents = config.train_share_of == "documents"
+        how = division.Division(config.train_share, config.seed, trained, away, documents, source is not None)
+        more, others = hold_out(free, how)
+    kept = division.sampled(rest + others, most, config.seed, held)
+    division.say_divided(pairs, train + more, rest + others, kept, " to evaluate on" if compared else "")
+    chosen = {row["id"] for row in kept}
+    left_out = [row["id"] for row in rest + others if row["id"] not in chosen]
+    tables: division.Tables = {"preferences": train + more}
+    if compared:
+        tables["benchmark"] = benchmarks.rated(benchmarks.HELDOUT, kept)
+    elif kept:
+        tables["heldout"] = kept
+    return tables, left_out
 
 
 def prompts_curated(config: Settings) -> int | None:
@@ -244,8 +253,8 @@ def load(config: Settings) -> dict[str, curation.Sources]:
 
 
 def demonstrate(
-    config: Settings, sources: curation.Sources, pairs: curation.Rows, contamination: Contamination
-) -> tuple[curation.Tables, Report]:
+    config: Settings, sources: curation.Sources, pairs: division.Rows, contamination: Contamination
+) -> tuple[division.Tables, Report]:
     """The tables of demonstrations and, if prompts are their inputs, of prompts; and the counts of the cleaning. `pairs`: to
     train reward models on. Raises DataError if no demonstration is left."""
     apart = {demonstrations.key(row["prompt"]) for row in pairs} if config.demonstrations_apart else set()
@@ -253,7 +262,7 @@ def demonstrate(
     rows, report = demonstrations.clean(
         sources, contamination, config.demonstrations_train_share, config.seed, apart, config.clean
     )
-    tables: curation.Tables = {}
+    tables: division.Tables = {}
     if config.prompts == AS_PROMPTS:
         tables["prompts"] = demonstrations.prompts(rows, prompts_curated(config), config.eval_prompts, config.seed)
     if config.demonstrations_mixture == "even":

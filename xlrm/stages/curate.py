@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from xlrm import progress
-from xlrm.data import catalog, cleaning, curation, data_card
+from xlrm.data import catalog, cleaning, curation, data_card, division
 from xlrm.data.cleaning import Contamination
 from xlrm.data.corpus_schema import BENCHMARK_ITEMS, HELDOUT_PAIRS, PARALLEL_TEXTS, PREFERENCE_PAIRS, Description
 from xlrm.evaluation import benchmarks, corpus_sources
@@ -27,7 +27,7 @@ def files(config: Config) -> str:
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
     tables = (PREFERENCE_PAIRS, HELDOUT_PAIRS, BENCHMARK_ITEMS, PARALLEL_TEXTS)
-    return {"source": (Description.FILE, *(table.file for table in tables))}
+    return {"source": (Description.FILE, division.LeftOut.FILE, *(table.file for table in tables))}
 
 
 def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str, float]:
@@ -42,8 +42,11 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
     report = cleaning.Report()
     if config.preferences:
         kept, report = curation.clean_pairs(loaded["preferences"], contamination, config.near_duplicates, config.clean)
-        tables |= corpus_sources.split(config, kept, source)
-    division = curation.divided(tables, config.train_share_of)
+        made, left_out = corpus_sources.split(config, kept, source)
+        tables |= made
+        if left_out:
+            division.LeftOut(ids=left_out).write(output)
+    parts = division.divided(tables, config.train_share_of)
     if config.benchmark and config.benchmark != benchmarks.HELDOUT:
         tables["benchmark"] = loaded["benchmark"][config.benchmark].rows
     prompts = demonstrated = None
@@ -68,7 +71,7 @@ def run(config: Config, *, source: Path | None = None, output: Path) -> dict[str
         progress.say(f"curate: {entry} names a branch, which can change; {pinned} always names this version")
     training = len(tables.get("preferences", ()))
     counts = report.counts()
-    card = data_card.card(config.language, origins, counts, prompts, training, config.clean, demonstrated, division)
+    card = data_card.card(config.language, origins, counts, prompts, training, config.clean, demonstrated, parts)
     curation.write(tables, curation.rejects(loaded), card, output)
     if note := data_card.paper_note(card):
         progress.say(f"curate: {note}")
