@@ -3,7 +3,7 @@ same ids."""
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -93,11 +93,7 @@ def hold_out(pairs: Rows, division: Division) -> tuple[Rows, Rows]:
     free = {
         place: row["id"] for place, row in enumerate(pairs) if place not in taken and row["id"] not in division.held
     }
-    training = taken | division.drawn(free, min(not taken, len(free)), len(free))
-    groups: tuple[Rows, Rows] = ([], [])
-    for place, pair in enumerate(pairs):
-        groups[place not in training].append(pair)
-    return groups
+    return _grouped(pairs, range(len(pairs)), taken | division.drawn(free, min(not taken, len(free)), len(free)))
 
 
 def say_divided(pairs: Rows, training: Rows, rest: Rows, kept: Rows, purpose: str) -> None:
@@ -149,14 +145,14 @@ def hold_out_prompts(pairs: Rows, division: Division) -> tuple[Rows, Rows]:
             "two or more prompts are required, to train on some and evaluate on the others", where="curate.preferences",
             value=len(free),
         )  # fmt: skip
-    return _by_prompt(pairs, asked, division.drawn(free, least, most) | (taken - kept_out))
+    return _grouped(pairs, asked, division.drawn(free, least, most) | (taken - kept_out))
 
 
 def hold_out_by_prompt(pairs: Rows, division: Division) -> tuple[Rows, Rows]:
     """As `hold_out_prompts`, for single judgments too, so that no prompt or document has rows in both parts; a share of 1 holds
     out nothing, or what `division.held` says."""
     asked, free, taken, kept_out = _prompts(pairs, division)
-    return _by_prompt(pairs, asked, division.drawn(free, min(not taken, len(free)), len(free)) | (taken - kept_out))
+    return _grouped(pairs, asked, division.drawn(free, min(not taken, len(free)), len(free)) | (taken - kept_out))
 
 
 def document(prompt: Turns) -> str:
@@ -196,8 +192,9 @@ def divided(tables: Tables, of: str) -> data_card.Division | None:
     )
 
 
-def _by_prompt(pairs: Rows, asked: list[str], training: set[str]) -> tuple[Rows, Rows]:
+def _grouped(pairs: Rows, names: Iterable[Any], training: Collection[Any]) -> tuple[Rows, Rows]:
+    """(pairs whose name is one of those for training, the others)."""
     groups: tuple[Rows, Rows] = ([], [])
-    for prompt, pair in zip(asked, pairs, strict=True):
-        groups[prompt not in training].append(pair)
+    for name, pair in zip(names, pairs, strict=True):
+        groups[name not in training].append(pair)
     return groups
